@@ -1,0 +1,1 @@
+//! Which target of an upstream takes a request; one file per algorithm.

@@ -1,0 +1,240 @@
+//! `GatewayConfig`: the shape of the YAML, every default in its place; leaves validate themselves.
+//!
+//! The same types are made from YAML ([`load`]) and from the wire ([`wire`]); whether the whole makes sense is decided
+//! by building a [`crate::table::RouteTable`] from it, nowhere else.
+
+pub mod leaf;
+pub mod load;
+pub mod wire;
+
+use crate::filter::FilterConfig;
+use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A whole config file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// The default listener and the limits of its connections.
+    #[serde(default)]
+    pub server: ServerConfig,
+    /// Named groups of targets, for routes that share them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<UpstreamConfig>,
+    /// What is served, and by whom.
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+    /// Filters of every route; a route's own filter of the same kind replaces the global one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub global_filters: Vec<FilterConfig>,
+}
+
+/// The default listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// TCP port; 0 takes any free one, which the instance reports (for tests).
+    pub port: u16,
+    /// The whole request, head and body, must have arrived by then: 408.
+    pub read_timeout: Duration,
+    /// A client that takes no byte of the response for this long is disconnected.
+    pub write_timeout: Duration,
+    /// An idle keep-alive connection is closed after this.
+    pub idle_timeout: Duration,
+    /// From the first byte of a request to the end of its head: 408.
+    pub header_timeout: Duration,
+    /// Request line and headers together, 1 KiB to 1 MiB: 431.
+    pub max_header_bytes: ByteSize,
+    /// Header fields of a request, 1 to 1000: 431.
+    pub max_headers: u32,
+    /// The request target (path and query): 414.
+    pub max_target_bytes: ByteSize,
+    /// The request body: 413; 0 for no limit.
+    pub max_body_bytes: ByteSize,
+    /// Client connections of the listener on one instance; 0 for no limit.
+    pub max_connections: u64,
+    /// Peers whose `X-Forwarded-*` headers are believed.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// On SIGTERM: how long `/readyz` fails before connections are closed.
+    pub drain_delay: Duration,
+    /// On SIGTERM: how long requests in flight may still take after `drain_delay`.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(10),
+            max_header_bytes: ByteSize(64 * 1024),
+            max_headers: 100,
+            max_target_bytes: ByteSize(8 * 1024),
+            max_body_bytes: ByteSize(0),
+            max_connections: 0,
+            trusted_proxies: Vec::new(),
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One server that requests are sent to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetConfig {
+    /// `http://host:port`, without a path.
+    pub addr: TargetAddr,
+    /// Share of the traffic relative to the other targets; 0 takes no new requests.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How the next target is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BalancerKind {
+    /// Each in turn, weights ignored unless 0.
+    RoundRobin,
+    /// Each in turn as often as its weight says, interleaved smoothly (nginx's algorithm).
+    WeightedRoundRobin,
+    /// At random, by weight.
+    Random,
+    /// Of two at random, the one with fewer requests in flight per weight (power of two choices).
+    LeastRequest,
+    /// The same key goes to the same target; few keys move when targets change (Maglev, NSDI 2016).
+    ConsistentHash,
+}
+
+/// A named group of targets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// How routes refer to it; also its name in metrics and `gatewayctl status targets`.
+    pub name: String,
+    /// At least one.
+    pub targets: Vec<TargetConfig>,
+    /// Default: `weighted_round_robin`.
+    #[serde(default = "default_balancer")]
+    pub balancer: BalancerKind,
+    /// What `consistent_hash` hashes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<leaf::HashOn>,
+    /// TCP connect: 504.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the response: 504.
+    #[serde(default = "default_response_timeout")]
+    pub response_timeout: Duration,
+    /// Connections to each target from one instance, over all its workers.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: u32,
+    /// How long a request waits for a connection when `max_connections` are busy: 503.
+    #[serde(default = "default_max_connections_wait")]
+    pub max_connections_wait: Duration,
+    /// An unused connection to a target is closed after this; keep it below the target's own.
+    #[serde(default = "default_upstream_idle_timeout")]
+    pub idle_timeout: Duration,
+}
+
+pub(crate) fn default_balancer() -> BalancerKind {
+    BalancerKind::WeightedRoundRobin
+}
+pub(crate) fn default_connect_timeout() -> Duration {
+    Duration::from_secs(1)
+}
+pub(crate) fn default_response_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+pub(crate) fn default_max_connections() -> u32 {
+    1024
+}
+pub(crate) fn default_max_connections_wait() -> Duration {
+    Duration::from_secs(1)
+}
+pub(crate) fn default_upstream_idle_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// One route: which requests it takes and what happens to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// Unique; its name in metrics, logs and `gatewayctl status routes`.
+    pub name: String,
+    /// `api.example.com` or `*.example.com`; none means every host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPattern>,
+    /// Every path below this one, by whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<leaf::PathPrefix>,
+    /// One exact path, or a template: `/users/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<leaf::PathTemplate>,
+    /// None means every method.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<Method>,
+    /// All must be there with these values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// All must be there with these values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+    /// The target gets the path without the prefix; what is left always begins with `/`.
+    #[serde(default)]
+    pub strip_prefix: bool,
+    /// The target gets this in the prefix's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<leaf::PathPrefix>,
+    /// The target gets the client's `Host` instead of its own address.
+    #[serde(default)]
+    pub preserve_host: bool,
+    /// WebSocket upgrades are passed through; otherwise refused with 403.
+    #[serde(default = "yes")]
+    pub websocket: bool,
+    /// The whole exchange, retries included: 504.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Targets of this route alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetConfig>,
+    /// Or the name of an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<BalancerKind>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<leaf::HashOn>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Duration>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_timeout: Option<Duration>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections_wait: Option<Duration>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// What happens before a request is sent on; the order written here means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterConfig>,
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,18 @@
+//! The pure core of the gateway: what a config means and what happens to a request.
+//!
+//! No I/O, no clock, no runtime: everything here is a function of its arguments, so it is tested by tables and
+//! properties and used unchanged by the control plane (to validate), the data plane (to serve) and gatewayctl (to
+//! explain). Validating a config *is* building its [`table::RouteTable`].
+
+pub mod balance;
+pub mod config;
+pub mod diagnostic;
+pub mod filter;
+pub mod forwarded;
+pub mod headers;
+pub mod path;
+pub mod rejection;
+pub mod router;
+pub mod snapshot;
+pub mod table;
+pub mod upstream;

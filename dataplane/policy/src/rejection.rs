@@ -1,0 +1,260 @@
+//! Every response the gateway makes itself: status, stable reason, `Proxy-Status` error type; closed and exhaustive.
+//!
+//! Only this file knows the status of a gateway-made response. The reason is the same in the header, the body, the
+//! access log and the metric.
+
+use http::{HeaderValue, Method, StatusCode};
+
+/// Why the gateway answers by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// The request head does not parse or breaks RFC 9112.
+    MalformedRequest,
+    /// No, several, or an unusable `Host`, or one that contradicts the target.
+    InvalidHost,
+    /// The request target is not origin-form or absolute-form, or holds what cannot be normalised without doubt.
+    InvalidTarget,
+    /// Content-Length and Transfer-Encoding are contradictory or unusable.
+    InvalidFraming,
+    /// `Connection` names a header that must not be dropped, or a field is not what it may be.
+    InvalidHeader,
+    /// The transfer coding is not `chunked`.
+    UnsupportedTransferEncoding,
+    /// No route takes this host and path.
+    NoRoute,
+    /// A route takes the path, but not the method.
+    MethodNotAllowed {
+        /// What `Allow` says, in the order of the config.
+        allow: Vec<Method>,
+    },
+    /// CONNECT and TRACE are not served.
+    MethodNotServed,
+    /// The head or the body did not arrive in time.
+    RequestTimeout,
+    /// The body is larger than `max_body_bytes`.
+    BodyTooLarge,
+    /// The target is longer than `max_target_bytes`.
+    TargetTooLong,
+    /// `Expect` asks for something other than `100-continue`.
+    ExpectationFailed,
+    /// The head is larger than `max_header_bytes` or has more than `max_headers` fields.
+    HeadTooLarge,
+    /// An upgrade that the route does not allow, or to something other than WebSocket.
+    UpgradeRefused,
+    /// The request went through this gateway before (`Via`).
+    Loop,
+    /// The target refused the connection, or it could not be made.
+    ConnectFailed,
+    /// The target closed or reset the connection before a response.
+    UpstreamReset,
+    /// The target's response breaks HTTP or our limits.
+    InvalidResponse,
+    /// The upstream has no target that may take the request.
+    NoTarget,
+    /// All `max_connections` of the target stayed busy.
+    PoolExhausted,
+    /// The listener holds `max_connections` clients.
+    TooManyConnections,
+    /// The TCP connect took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// The response head took longer than `response_timeout`.
+    ResponseTimeout,
+    /// The whole exchange took longer than the route's `timeout`.
+    RouteTimeout,
+    /// A defect of ours; the log has the details.
+    Internal,
+}
+
+impl Rejection {
+    /// One of each, for tests and for metrics that start at zero.
+    pub const ALL: [Rejection; 26] = [
+        Rejection::MalformedRequest,
+        Rejection::InvalidHost,
+        Rejection::InvalidTarget,
+        Rejection::InvalidFraming,
+        Rejection::InvalidHeader,
+        Rejection::UnsupportedTransferEncoding,
+        Rejection::NoRoute,
+        Rejection::MethodNotAllowed { allow: Vec::new() },
+        Rejection::MethodNotServed,
+        Rejection::RequestTimeout,
+        Rejection::BodyTooLarge,
+        Rejection::TargetTooLong,
+        Rejection::ExpectationFailed,
+        Rejection::HeadTooLarge,
+        Rejection::UpgradeRefused,
+        Rejection::Loop,
+        Rejection::ConnectFailed,
+        Rejection::UpstreamReset,
+        Rejection::InvalidResponse,
+        Rejection::NoTarget,
+        Rejection::PoolExhausted,
+        Rejection::TooManyConnections,
+        Rejection::ConnectTimeout,
+        Rejection::ResponseTimeout,
+        Rejection::RouteTimeout,
+        Rejection::Internal,
+    ];
+
+    /// Everything fixed about it: status, reason, RFC 9209 error type, and the sentence for the client.
+    const fn facts(&self) -> (StatusCode, &'static str, &'static str, &'static str) {
+        use Rejection as R;
+        use StatusCode as S;
+        match self {
+            R::MalformedRequest => (S::BAD_REQUEST, "malformed_request", "http_request_error", "the request is not valid HTTP"),
+            R::InvalidHost => (S::BAD_REQUEST, "invalid_host", "http_request_error", "the request must name exactly one valid host"),
+            R::InvalidTarget => (S::BAD_REQUEST, "invalid_target", "http_request_error", "the request target is invalid or ambiguous"),
+            R::InvalidFraming => (S::BAD_REQUEST, "invalid_framing", "http_request_error", "the length of the request body is ambiguous"),
+            R::InvalidHeader => (S::BAD_REQUEST, "invalid_header", "http_request_error", "a request header is not acceptable"),
+            R::UnsupportedTransferEncoding => (S::NOT_IMPLEMENTED, "unsupported_transfer_encoding", "http_request_error", "the only transfer coding served is chunked"),
+            R::NoRoute => (S::NOT_FOUND, "no_route", "destination_not_found", "no route matches this host and path"),
+            R::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "http_request_denied", "the route does not allow this method"),
+            R::MethodNotServed => (S::NOT_IMPLEMENTED, "method_not_served", "http_request_denied", "this method is not served"),
+            R::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "http_request_error", "the request did not arrive in time"),
+            R::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "http_request_denied", "the request body is too large"),
+            R::TargetTooLong => (S::URI_TOO_LONG, "target_too_long", "http_request_error", "the request target is too long"),
+            R::ExpectationFailed => (S::EXPECTATION_FAILED, "expectation_failed", "http_request_error", "the only expectation served is 100-continue"),
+            R::HeadTooLarge => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "http_request_error", "the request headers are too large"),
+            R::UpgradeRefused => (S::FORBIDDEN, "upgrade_refused", "http_request_denied", "this upgrade is not allowed here"),
+            R::Loop => (S::LOOP_DETECTED, "loop_detected", "proxy_loop_detected", "the request has been through this gateway before"),
+            R::ConnectFailed => (S::BAD_GATEWAY, "connect_failed", "connection_refused", "the service could not be reached"),
+            R::UpstreamReset => (S::BAD_GATEWAY, "upstream_reset", "connection_terminated", "the service closed the connection without an answer"),
+            R::InvalidResponse => (S::BAD_GATEWAY, "invalid_response", "http_protocol_error", "the service gave an invalid answer"),
+            R::NoTarget => (S::SERVICE_UNAVAILABLE, "no_target", "destination_unavailable", "no instance of the service is available"),
+            R::PoolExhausted => (S::SERVICE_UNAVAILABLE, "pool_exhausted", "connection_limit_reached", "the service is at its connection limit"),
+            R::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections", "connection_limit_reached", "the gateway is at its connection limit"),
+            R::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", "connection_timeout", "the service did not accept the connection in time"),
+            R::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", "http_response_timeout", "the service did not answer in time"),
+            R::RouteTimeout => (S::GATEWAY_TIMEOUT, "route_timeout", "http_response_timeout", "the exchange took longer than this route allows"),
+            R::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "proxy_internal_error", "the gateway failed; the request id finds the cause in its log"),
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.facts().0
+    }
+
+    /// The stable reason code: header, body, log and metric label alike.
+    pub const fn reason(&self) -> &'static str {
+        self.facts().1
+    }
+
+    /// The error type of RFC 9209, section 2.3.
+    pub const fn proxy_error(&self) -> &'static str {
+        self.facts().2
+    }
+
+    /// One sentence for the client; nothing internal.
+    pub const fn title(&self) -> &'static str {
+        self.facts().3
+    }
+
+    /// Position in [`Rejection::ALL`], for counters in an array.
+    pub fn index(&self) -> usize {
+        let reason = self.reason();
+        Self::ALL.iter().position(|one| one.reason() == reason).unwrap_or(Self::ALL.len() - 1)
+    }
+
+    /// Whether the bytes that follow on the connection can no longer be trusted to be a request.
+    pub const fn closes_connection(&self) -> bool {
+        matches!(
+            self,
+            Rejection::MalformedRequest
+                | Rejection::InvalidHost
+                | Rejection::InvalidTarget
+                | Rejection::InvalidFraming
+                | Rejection::InvalidHeader
+                | Rejection::UnsupportedTransferEncoding
+                | Rejection::MethodNotServed
+                | Rejection::RequestTimeout
+                | Rejection::BodyTooLarge
+                | Rejection::TargetTooLong
+                | Rejection::ExpectationFailed
+                | Rejection::HeadTooLarge
+                | Rejection::TooManyConnections
+        )
+    }
+
+    /// The problem document of RFC 9457.
+    pub fn problem(&self, who: &Who<'_>) -> String {
+        serde_json::json!({
+            "type": "about:blank",
+            "title": self.title(),
+            "status": self.status().as_u16(),
+            "reason": self.reason(),
+            "request_id": who.request_id,
+            "gateway": who.instance,
+            "config_version": who.version,
+        })
+        .to_string()
+    }
+
+    /// The `Proxy-Status` field of RFC 9209: who, which error, our reason, which config version.
+    pub fn proxy_status(&self, who: &Who<'_>) -> HeaderValue {
+        // an instance name holds only characters that are plain in a quoted string (checked where it is set)
+        let text = format!(
+            "\"{}\"; error={}; details=\"{}\"; config-version={}",
+            who.instance,
+            self.proxy_error(),
+            self.reason(),
+            who.version
+        );
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("mini-gateway"))
+    }
+
+    /// The value of `Allow`, where one is due.
+    pub fn allow(&self) -> Option<HeaderValue> {
+        let Rejection::MethodNotAllowed { allow } = self else { return None };
+        let text = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// Who answers, for which request, by which config.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    /// The data plane's instance name.
+    pub instance: &'a str,
+    /// The version of the table that was asked; 0 before there is one.
+    pub version: u64,
+    /// The id that finds this request in every log.
+    pub request_id: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn reasons_are_unique_and_each_is_a_refusal() {
+        let reasons: HashSet<_> = Rejection::ALL.iter().map(Rejection::reason).collect();
+        assert_eq!(reasons.len(), Rejection::ALL.len());
+        for (at, rejection) in Rejection::ALL.iter().enumerate() {
+            assert_eq!(rejection.index(), at);
+            assert!(rejection.status().as_u16() >= 400, "{rejection:?}");
+        }
+    }
+
+    #[test]
+    fn body_and_header_carry_the_same_reason_version_and_instance() {
+        let who = Who { instance: "dp-1", version: 7, request_id: "abc" };
+        for rejection in Rejection::ALL {
+            let body: serde_json::Value = serde_json::from_str(&rejection.problem(&who)).expect("json");
+            assert_eq!(body["reason"], rejection.reason());
+            assert_eq!(body["status"], rejection.status().as_u16());
+            assert_eq!(body["config_version"], 7);
+            let header = rejection.proxy_status(&who);
+            let header = header.to_str().expect("ascii");
+            assert!(header.starts_with("\"dp-1\"; error=") && header.contains(rejection.reason()), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_refused_method_names_the_allowed_ones() {
+        let rejection = Rejection::MethodNotAllowed { allow: vec![Method::GET, Method::POST] };
+        assert_eq!(rejection.allow().expect("allow"), "GET, POST");
+        assert_eq!(Rejection::NoRoute.allow(), None);
+    }
+}

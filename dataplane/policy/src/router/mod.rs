@@ -1,0 +1,1 @@
+//! Which route takes a request: host, then path, then method, headers and query.
