@@ -1,0 +1,45 @@
+# The one entry point; the steps themselves are in .ci/run, so that CI and a laptop run the same lines.
+
+_default:
+    @just --list --unsorted
+
+# Control plane, one data plane and demo targets in one process, on loopback.
+dev *ARGS:
+    cargo run --release -- dev {{ ARGS }}
+
+# Everything CI runs, in its order.
+ci:
+    .ci/run
+
+# One step of CI: packages, fmt, clippy, doc, test or bench.
+step NAME:
+    .ci/run {{ NAME }}
+
+fmt:
+    cargo fmt --all
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# All tests, or those of one crate: just test -p policy router
+test *ARGS='--workspace':
+    cargo test {{ ARGS }}
+
+bench *ARGS='--workspace':
+    cargo bench {{ ARGS }}
+
+# Constant load, WebSockets and slow downloads over 200 applies: nothing may be lost.
+soak *ARGS:
+    cargo run --release -p tests --bin soak -- {{ ARGS }}
+
+# Idle keep-alive connections: memory of each.
+idle *ARGS:
+    cargo run --release -p tests --bin idle -- {{ ARGS }}
+
+# A 10 000-route file saved: milliseconds until every data plane serves it.
+reload *ARGS:
+    cargo run --release -p tests --bin reload -- {{ ARGS }}
+
+# Licences, advisories, banned crates (needs cargo-deny and the network).
+deny:
+    cargo deny check
