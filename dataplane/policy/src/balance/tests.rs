@@ -1,0 +1,1 @@
+//! Distributions, disruption and the rule that every balancer obeys.

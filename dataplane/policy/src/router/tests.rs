@@ -1,0 +1,1 @@
+//! The rules of precedence, fallback and conflict, each by example.
