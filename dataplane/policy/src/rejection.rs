@@ -101,32 +101,141 @@ impl Rejection {
         use Rejection as R;
         use StatusCode as S;
         match self {
-            R::MalformedRequest => (S::BAD_REQUEST, "malformed_request", "http_request_error", "the request is not valid HTTP"),
-            R::InvalidHost => (S::BAD_REQUEST, "invalid_host", "http_request_error", "the request must name exactly one valid host"),
-            R::InvalidTarget => (S::BAD_REQUEST, "invalid_target", "http_request_error", "the request target is invalid or ambiguous"),
-            R::InvalidFraming => (S::BAD_REQUEST, "invalid_framing", "http_request_error", "the length of the request body is ambiguous"),
-            R::InvalidHeader => (S::BAD_REQUEST, "invalid_header", "http_request_error", "a request header is not acceptable"),
-            R::UnsupportedTransferEncoding => (S::NOT_IMPLEMENTED, "unsupported_transfer_encoding", "http_request_error", "the only transfer coding served is chunked"),
-            R::NoRoute => (S::NOT_FOUND, "no_route", "destination_not_found", "no route matches this host and path"),
-            R::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "http_request_denied", "the route does not allow this method"),
-            R::MethodNotServed => (S::NOT_IMPLEMENTED, "method_not_served", "http_request_denied", "this method is not served"),
-            R::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "http_request_error", "the request did not arrive in time"),
-            R::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "http_request_denied", "the request body is too large"),
-            R::TargetTooLong => (S::URI_TOO_LONG, "target_too_long", "http_request_error", "the request target is too long"),
-            R::ExpectationFailed => (S::EXPECTATION_FAILED, "expectation_failed", "http_request_error", "the only expectation served is 100-continue"),
-            R::HeadTooLarge => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "http_request_error", "the request headers are too large"),
-            R::UpgradeRefused => (S::FORBIDDEN, "upgrade_refused", "http_request_denied", "this upgrade is not allowed here"),
-            R::Loop => (S::LOOP_DETECTED, "loop_detected", "proxy_loop_detected", "the request has been through this gateway before"),
-            R::ConnectFailed => (S::BAD_GATEWAY, "connect_failed", "connection_refused", "the service could not be reached"),
-            R::UpstreamReset => (S::BAD_GATEWAY, "upstream_reset", "connection_terminated", "the service closed the connection without an answer"),
-            R::InvalidResponse => (S::BAD_GATEWAY, "invalid_response", "http_protocol_error", "the service gave an invalid answer"),
-            R::NoTarget => (S::SERVICE_UNAVAILABLE, "no_target", "destination_unavailable", "no instance of the service is available"),
-            R::PoolExhausted => (S::SERVICE_UNAVAILABLE, "pool_exhausted", "connection_limit_reached", "the service is at its connection limit"),
-            R::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections", "connection_limit_reached", "the gateway is at its connection limit"),
-            R::ConnectTimeout => (S::GATEWAY_TIMEOUT, "connect_timeout", "connection_timeout", "the service did not accept the connection in time"),
-            R::ResponseTimeout => (S::GATEWAY_TIMEOUT, "response_timeout", "http_response_timeout", "the service did not answer in time"),
-            R::RouteTimeout => (S::GATEWAY_TIMEOUT, "route_timeout", "http_response_timeout", "the exchange took longer than this route allows"),
-            R::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "proxy_internal_error", "the gateway failed; the request id finds the cause in its log"),
+            R::MalformedRequest => {
+                (S::BAD_REQUEST, "malformed_request", "http_request_error", "the request is not valid HTTP")
+            }
+            R::InvalidHost => (
+                S::BAD_REQUEST,
+                "invalid_host",
+                "http_request_error",
+                "the request must name exactly one valid host",
+            ),
+            R::InvalidTarget => (
+                S::BAD_REQUEST,
+                "invalid_target",
+                "http_request_error",
+                "the request target is invalid or ambiguous",
+            ),
+            R::InvalidFraming => (
+                S::BAD_REQUEST,
+                "invalid_framing",
+                "http_request_error",
+                "the length of the request body is ambiguous",
+            ),
+            R::InvalidHeader => {
+                (S::BAD_REQUEST, "invalid_header", "http_request_error", "a request header is not acceptable")
+            }
+            R::UnsupportedTransferEncoding => (
+                S::NOT_IMPLEMENTED,
+                "unsupported_transfer_encoding",
+                "http_request_error",
+                "the only transfer coding served is chunked",
+            ),
+            R::NoRoute => {
+                (S::NOT_FOUND, "no_route", "destination_not_found", "no route matches this host and path")
+            }
+            R::MethodNotAllowed { .. } => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "http_request_denied",
+                "the route does not allow this method",
+            ),
+            R::MethodNotServed => {
+                (S::NOT_IMPLEMENTED, "method_not_served", "http_request_denied", "this method is not served")
+            }
+            R::RequestTimeout => (
+                S::REQUEST_TIMEOUT,
+                "request_timeout",
+                "http_request_error",
+                "the request did not arrive in time",
+            ),
+            R::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "http_request_denied",
+                "the request body is too large",
+            ),
+            R::TargetTooLong => {
+                (S::URI_TOO_LONG, "target_too_long", "http_request_error", "the request target is too long")
+            }
+            R::ExpectationFailed => (
+                S::EXPECTATION_FAILED,
+                "expectation_failed",
+                "http_request_error",
+                "the only expectation served is 100-continue",
+            ),
+            R::HeadTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+                "http_request_error",
+                "the request headers are too large",
+            ),
+            R::UpgradeRefused => {
+                (S::FORBIDDEN, "upgrade_refused", "http_request_denied", "this upgrade is not allowed here")
+            }
+            R::Loop => (
+                S::LOOP_DETECTED,
+                "loop_detected",
+                "proxy_loop_detected",
+                "the request has been through this gateway before",
+            ),
+            R::ConnectFailed => {
+                (S::BAD_GATEWAY, "connect_failed", "connection_refused", "the service could not be reached")
+            }
+            R::UpstreamReset => (
+                S::BAD_GATEWAY,
+                "upstream_reset",
+                "connection_terminated",
+                "the service closed the connection without an answer",
+            ),
+            R::InvalidResponse => (
+                S::BAD_GATEWAY,
+                "invalid_response",
+                "http_protocol_error",
+                "the service gave an invalid answer",
+            ),
+            R::NoTarget => (
+                S::SERVICE_UNAVAILABLE,
+                "no_target",
+                "destination_unavailable",
+                "no instance of the service is available",
+            ),
+            R::PoolExhausted => (
+                S::SERVICE_UNAVAILABLE,
+                "pool_exhausted",
+                "connection_limit_reached",
+                "the service is at its connection limit",
+            ),
+            R::TooManyConnections => (
+                S::SERVICE_UNAVAILABLE,
+                "too_many_connections",
+                "connection_limit_reached",
+                "the gateway is at its connection limit",
+            ),
+            R::ConnectTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "connect_timeout",
+                "connection_timeout",
+                "the service did not accept the connection in time",
+            ),
+            R::ResponseTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "response_timeout",
+                "http_response_timeout",
+                "the service did not answer in time",
+            ),
+            R::RouteTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "route_timeout",
+                "http_response_timeout",
+                "the exchange took longer than this route allows",
+            ),
+            R::Internal => (
+                S::INTERNAL_SERVER_ERROR,
+                "internal",
+                "proxy_internal_error",
+                "the gateway failed; the request id finds the cause in its log",
+            ),
         }
     }
 
@@ -247,7 +356,10 @@ mod tests {
             assert_eq!(body["config_version"], 7);
             let header = rejection.proxy_status(&who);
             let header = header.to_str().expect("ascii");
-            assert!(header.starts_with("\"dp-1\"; error=") && header.contains(rejection.reason()), "{header}");
+            assert!(
+                header.starts_with("\"dp-1\"; error=") && header.contains(rejection.reason()),
+                "{header}"
+            );
         }
     }
 

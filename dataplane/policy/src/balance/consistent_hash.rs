@@ -11,8 +11,8 @@ use super::hash::{hash_key, mix};
 /// than 65 537 some would own no slot.
 const SLOTS: u32 = 65_537;
 
-/// How many slots after a key's own are tried before all targets are looked at.
-const WALK: u32 = 256;
+/// How many slots a key is sent to in turn before all targets are looked at.
+const SLOTS_PER_KEY: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct ConsistentHash {
@@ -33,17 +33,22 @@ impl ConsistentHash {
         }
     }
 
-    /// The owner of the key's slot, else of the first slot after it that has a usable one: the keys of a target that
-    /// is out spread over all others, by weight, and each of them always to the same.
+    /// The owner of the key's slot; while that is not usable the key is hashed again. So the keys of a target that is
+    /// out spread over all others by weight, each always to the same. (The next slot of the table would not do: lists
+    /// advance in constant steps, so the targets around those of one target are mostly the same few.)
     pub(super) fn pick(&self, key: Option<u64>, usable: impl Fn(usize) -> bool) -> Option<usize> {
         if self.positions.is_empty() {
             return None;
         }
         let key = key.unwrap_or_else(|| fastrand::u64(..));
-        let slot = (key % u64::from(SLOTS)) as u32;
-        let owners =
-            (slot..slot + WALK).map(|slot| self.positions[self.table[(slot % SLOTS) as usize] as usize]);
-        owners.into_iter().find(|position| usable(*position)).or_else(|| self.first_usable_from(key, usable))
+        let hashes = std::iter::successors(Some(key), |hash| Some(rehash(*hash)));
+        let mut owners = hashes.take(SLOTS_PER_KEY).map(|hash| self.owner(hash));
+        owners.find(|position| usable(*position)).or_else(|| self.first_usable_from(key, usable))
+    }
+
+    fn owner(&self, hash: u64) -> usize {
+        let slot = (hash % u64::from(SLOTS)) as usize;
+        self.positions[self.table[slot] as usize]
     }
 
     /// For when nearly all are out.
@@ -65,7 +70,7 @@ struct Preference {
 impl Preference {
     fn new(target: &str, weight: u32) -> Self {
         let hash = hash_key(target.as_bytes());
-        let other = mix(hash ^ 0x9e37_79b9_7f4a_7c15);
+        let other = rehash(hash);
         Self {
             next: (hash % u64::from(SLOTS)) as u32,
             step: (other % u64::from(SLOTS - 1)) as u32 + 1,
@@ -84,6 +89,11 @@ impl Preference {
             }
         }
     }
+}
+
+/// A second hash that has nothing to do with the first; the constant keeps 0 from standing still.
+fn rehash(hash: u64) -> u64 {
+    mix(hash.wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 
 const FREE: u32 = u32::MAX;

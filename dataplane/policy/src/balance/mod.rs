@@ -8,6 +8,7 @@ mod consistent_hash;
 mod hash;
 mod least_request;
 mod random;
+mod request_key;
 mod round_robin;
 mod weighted;
 mod weighted_round_robin;
@@ -21,6 +22,7 @@ use consistent_hash::ConsistentHash;
 pub use hash::hash_key;
 use least_request::LeastRequest;
 use random::Random;
+pub use request_key::request_key;
 use round_robin::RoundRobin;
 use weighted_round_robin::WeightedRoundRobin;
 

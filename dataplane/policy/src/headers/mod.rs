@@ -1,0 +1,271 @@
+//! What a proxy must look at, drop and set in the headers of both directions (RFC 9110 §7, RFC 9112 §6).
+//!
+//! hyper frames messages soundly but forwards whatever they say; the holes it leaves are closed here, in one walk over
+//! the headers of each message, so that nothing is looked up that is not there.
+
+mod host;
+#[cfg(test)]
+mod tests;
+
+pub use host::{Host, parse_host};
+
+use crate::rejection::Rejection;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Version};
+
+/// What one walk over a request's headers found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Inbound {
+    /// `Connection` names more than `close`, `keep-alive`, `te` and `upgrade`.
+    names_hop_by_hop: bool,
+    /// A field that never goes further is there.
+    has_hop_by_hop: bool,
+    /// `TE` is there.
+    has_te: bool,
+    /// `Content-Length` is there.
+    has_length: bool,
+    /// A well-formed WebSocket handshake (RFC 6455 §4.1).
+    pub websocket: bool,
+    /// `Upgrade` asks for something else; RFC 9110 §7.8 lets us ignore it, and we drop it.
+    upgrade: bool,
+    /// A field that tells the target who the client is: ours to say.
+    has_forwarding: bool,
+    /// `X-Request-ID` is there.
+    pub has_request_id: bool,
+    /// `Via` is there.
+    pub has_via: bool,
+}
+
+/// Headers by which this gateway speaks to the target: `Connection` must not name them, clients must not set them.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "via"
+            | "content-length"
+            | "transfer-encoding"
+            | "authorization"
+            | "cookie"
+            | "x-request-id"
+            | "x-real-ip"
+            | "forwarded"
+    ) || name.starts_with("x-forwarded-")
+}
+
+impl Inbound {
+    /// Walks over the request's headers once.
+    ///
+    /// # Errors
+    /// The refusal that the request has earned: it is never forwarded.
+    pub fn examine(headers: &HeaderMap, method: &Method, version: Version) -> Result<Self, Rejection> {
+        let mut found = Inbound::default();
+        let (mut lengths, mut hosts) = (0, 0);
+        let (mut upgrade_websocket, mut connection_upgrade, mut ws_key, mut ws_version) =
+            (false, false, 0, 0);
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" => hosts += 1,
+                "content-length" => {
+                    lengths += 1;
+                    found.has_length = true;
+                    // hyper parsed it; digits only, so that nobody downstream can read another number
+                    if value.is_empty() || !value.as_bytes().iter().all(u8::is_ascii_digit) {
+                        return Err(Rejection::InvalidFraming);
+                    }
+                }
+                "transfer-encoding" => {
+                    found.has_hop_by_hop = true;
+                    if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                        return Err(Rejection::UnsupportedTransferEncoding);
+                    }
+                }
+                "connection" => {
+                    found.has_hop_by_hop = true;
+                    connection_upgrade |= found.read_connection(value)?;
+                }
+                "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "proxy"
+                | "http2-settings" => found.has_hop_by_hop = true,
+                "te" => found.has_te = true,
+                "upgrade" => {
+                    found.upgrade = true;
+                    upgrade_websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
+                }
+                "sec-websocket-key" => {
+                    ws_key += usize::from(value.len() == 24) + 2 * usize::from(value.len() != 24)
+                }
+                "sec-websocket-version" => {
+                    ws_version += usize::from(value == "13") + 2 * usize::from(value != "13")
+                }
+                "expect" if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+                    return Err(Rejection::ExpectationFailed);
+                }
+                "expect" => found.has_hop_by_hop = true,
+                "via" => found.has_via = true,
+                "x-request-id" => found.has_request_id = true,
+                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-real-ip" | "forwarded"
+                | "x-forwarded-port" => found.has_forwarding = true,
+                other if other.contains('_') && is_ours(&other.replace('_', "-")) => {
+                    found.has_forwarding = true
+                }
+                _ => {}
+            }
+        }
+        if lengths > 1 || (lengths == 1 && headers.contains_key(header::TRANSFER_ENCODING)) {
+            return Err(Rejection::InvalidFraming);
+        }
+        if hosts > 1 {
+            return Err(Rejection::InvalidHost);
+        }
+        let handshake = upgrade_websocket && connection_upgrade && version == Version::HTTP_11;
+        if handshake && method == Method::GET && !found.has_length {
+            if ws_key != 1 || ws_version != 1 {
+                return Err(Rejection::InvalidHeader);
+            }
+            found.websocket = true;
+        }
+        Ok(found)
+    }
+
+    /// Reads one `Connection` value; whether it names `upgrade`.
+    fn read_connection(&mut self, value: &HeaderValue) -> Result<bool, Rejection> {
+        let mut upgrade = false;
+        let text = value.to_str().map_err(|_| Rejection::InvalidHeader)?;
+        for option in text.split(',').map(str::trim).filter(|option| !option.is_empty()) {
+            let known = ["close", "keep-alive", "te", "upgrade", "http2-settings"];
+            match known.iter().find(|known| option.eq_ignore_ascii_case(known)) {
+                Some(&"upgrade") => upgrade = true,
+                Some(_) => {}
+                None if is_ours(&option.to_ascii_lowercase()) => return Err(Rejection::InvalidHeader),
+                None => self.names_hop_by_hop = true,
+            }
+        }
+        Ok(upgrade)
+    }
+
+    /// Drops what must not reach the target: hop-by-hop fields, what `Connection` names, and the client's copies of
+    /// fields that are ours to set (unless a trusted proxy set them).
+    pub fn strip(&self, headers: &mut HeaderMap, peer_is_trusted: bool) {
+        if self.names_hop_by_hop {
+            remove_named(headers);
+        }
+        if self.has_hop_by_hop {
+            remove_hop_by_hop(headers);
+            headers.remove("proxy");
+            headers.remove(header::EXPECT);
+        }
+        if self.has_te && !te_allows_trailers(headers) {
+            headers.remove(header::TE);
+        }
+        if self.upgrade && !self.websocket {
+            headers.remove(header::UPGRADE);
+        }
+        if self.has_forwarding {
+            remove_forwarding(headers, peer_is_trusted);
+        }
+    }
+}
+
+/// What is wrong with a response, or nothing; drops what must not reach the client.
+///
+/// # Errors
+/// [`Rejection::InvalidResponse`] for framing that two readers could read in two ways.
+pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Rejection> {
+    let (mut hop_by_hop, mut named, mut lengths, mut coded) = (false, false, 0, false);
+    for (name, value) in &*headers {
+        match name.as_str() {
+            "content-length" => {
+                lengths += 1;
+                if value.is_empty() || !value.as_bytes().iter().all(u8::is_ascii_digit) {
+                    return Err(Rejection::InvalidResponse);
+                }
+            }
+            "transfer-encoding" => {
+                coded = true;
+                hop_by_hop = true;
+                if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Rejection::InvalidResponse);
+                }
+            }
+            "connection" => {
+                hop_by_hop = true;
+                named |= !["close", "keep-alive", "upgrade"]
+                    .iter()
+                    .any(|known| value.as_bytes().eq_ignore_ascii_case(known.as_bytes()));
+            }
+            "keep-alive" | "proxy-connection" | "te" | "upgrade" => hop_by_hop = true,
+            _ => {}
+        }
+    }
+    if lengths > 1 || (lengths == 1 && coded) {
+        return Err(Rejection::InvalidResponse);
+    }
+    if switching {
+        return Ok(());
+    }
+    if named {
+        remove_named(headers);
+    }
+    if hop_by_hop {
+        remove_hop_by_hop(headers);
+        headers.remove(header::TE);
+        headers.remove(header::UPGRADE);
+    }
+    Ok(())
+}
+
+/// Drops every field that a `Connection` value names, except those that frame the message.
+fn remove_named(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|option| HeaderName::try_from(option.trim()).ok())
+        .filter(|name| !is_ours(name.as_str()) && *name != header::TE && *name != header::UPGRADE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+    ] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+        headers.remove(name);
+    }
+}
+
+fn te_allows_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TE).iter();
+    values.next().is_some_and(|one| one.as_bytes().eq_ignore_ascii_case(b"trailers"))
+        && values.next().is_none()
+}
+
+/// Drops the client's own word on who it is. From a trusted proxy the dashed names stay; `X_Forwarded_For` and its like
+/// never do: many servers read `_` and `-` alike.
+fn remove_forwarding(headers: &mut HeaderMap, peer_is_trusted: bool) {
+    let drop: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            let underscored = name.contains('_') && is_ours(&name.replace('_', "-"));
+            let claimed = name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-");
+            underscored || (claimed && !peer_is_trusted)
+        })
+        .cloned()
+        .collect();
+    for name in drop {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,58 @@
+//! The end of a client connection: a last answer where hyper gave none, then a close that does not destroy it.
+
+use crate::edge;
+use bytes::BytesMut;
+use http::Response;
+use policy::rejection::{Rejection, Who};
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What is still taken from a client that was refused while it was sending, so that its kernel does not meet our close
+/// with a reset that would overtake the answer (RFC 9112 §9.6).
+const LINGER_BYTES: usize = 64 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// Answers on the bare socket; what the client sent is not looked at again.
+pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, who: &Who<'_>) {
+    let bytes = serialize(&edge::refusal(rejection, who));
+    // whoever does not take these few bytes at once gets a closed connection
+    let _ = tokio::time::timeout(LINGER_TIME, stream.write_all(&bytes)).await;
+}
+
+/// Closes the sending side, takes in a little of what still comes, then closes.
+pub(crate) async fn linger(mut stream: TcpStream) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut buffer = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // a reset or a slow client here changes nothing: the answer was sent, the connection ends
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}
+
+/// An HTTP/1.1 response with `Connection: close`.
+fn serialize(response: &Response<String>) -> BytesMut {
+    let status = response.status();
+    let mut text = String::with_capacity(512);
+    // writing to a String cannot fail
+    let _ = write!(text, "HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or(""));
+    for (name, value) in response.headers() {
+        let _ = write!(text, "{name}: {}\r\n", value.to_str().unwrap_or(""));
+    }
+    let _ = write!(
+        text,
+        "content-length: {}\r\nconnection: close\r\n\r\n{}",
+        response.body().len(),
+        response.body()
+    );
+    BytesMut::from(text.as_str())
+}

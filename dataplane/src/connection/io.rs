@@ -1,0 +1,93 @@
+//! The client's socket as hyper sees it: notes when bytes come and when writing stalls, and keeps hyper from answering
+//! a broken head with words of its own.
+
+use super::session::Session;
+use bytes::{Buf, Bytes};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+
+/// Where the status stands in `HTTP/1.1 431 …`.
+const STATUS: std::ops::Range<usize> = 9..12;
+
+/// The client's socket.
+pub(crate) struct ClientIo {
+    stream: TokioIo<TcpStream>,
+    /// Read before this, to be read again first.
+    read_ahead: Bytes,
+    session: Rc<Session>,
+}
+
+impl ClientIo {
+    pub(crate) fn new(stream: TcpStream, session: Rc<Session>) -> Self {
+        Self { stream: TokioIo::new(stream), read_ahead: Bytes::new(), session }
+    }
+
+    /// Gives bytes back that were read too early.
+    pub(crate) fn put_back(&mut self, bytes: Bytes) {
+        self.read_ahead = bytes;
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.stream.inner()
+    }
+
+    pub(crate) fn has_read_ahead(&self) -> bool {
+        !self.read_ahead.is_empty()
+    }
+
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.read_ahead.is_empty() {
+            let some = this.read_ahead.len().min(buf.remaining());
+            buf.put_slice(&this.read_ahead[..some]);
+            this.read_ahead.advance(some);
+            this.session.bytes_read();
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if polled.is_ready() {
+            this.session.bytes_read();
+        }
+        polled
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.session.is_foreign_write() {
+            let status = buf.get(STATUS).and_then(|digits| std::str::from_utf8(digits).ok());
+            this.session.swallow(status.and_then(|digits| digits.parse().ok()).unwrap_or(400));
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.session.write_blocked(polled.is_pending());
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.session.flushed();
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    /// Nothing yet: how a connection ends is decided once hyper has given the socket back.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,348 @@
+//! What is known of one client connection: where its current request stands, and which deadline that means.
+//!
+//! The requests of a connection and the connection itself run in one task, so this is plain cells. There is one timer
+//! per connection, and it is not touched per request: a request only notes what it waits for and since when; the timer
+//! fires at the earliest moment at which any of that could be overdue and is then set anew.
+
+use crate::connection::tunnel::Tunnel;
+use crate::listener::ListenerState;
+use crate::worker::Worker;
+use http::HeaderValue;
+use policy::config::ServerConfig;
+use policy::rejection::Rejection;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What the listener demands of a connection; fixed when it is accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) header_timeout: Duration,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) max_headers: usize,
+    pub(crate) max_target_bytes: usize,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) max_connections: u64,
+}
+
+impl From<&ServerConfig> for Limits {
+    fn from(server: &ServerConfig) -> Self {
+        let bytes = |size: policy::config::leaf::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Self {
+            read_timeout: server.read_timeout.get(),
+            write_timeout: server.write_timeout.get(),
+            idle_timeout: server.idle_timeout.get(),
+            header_timeout: server.header_timeout.get(),
+            max_header_bytes: bytes(server.max_header_bytes),
+            max_headers: server.max_headers as usize,
+            max_target_bytes: bytes(server.max_target_bytes),
+            max_body_bytes: server.max_body_bytes.0,
+            max_connections: server.max_connections,
+        }
+    }
+}
+
+impl Limits {
+    /// No deadline can be nearer than this after something has begun: how far ahead the timer may be set.
+    fn shortest(&self) -> Duration {
+        self.read_timeout.min(self.write_timeout).min(self.idle_timeout).min(self.header_timeout)
+    }
+}
+
+/// Where the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between requests.
+    Idle,
+    /// Some of a request's head has arrived.
+    Head,
+    /// A request is being served.
+    Exchange,
+}
+
+/// Why the client's body cannot be sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    TooLarge,
+    Timeout,
+    /// The client broke it off or broke its framing.
+    Broken,
+}
+
+impl From<BodyFault> for Rejection {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Rejection::BodyTooLarge,
+            BodyFault::Timeout => Rejection::RequestTimeout,
+            BodyFault::Broken => Rejection::MalformedRequest,
+        }
+    }
+}
+
+/// One client connection; shared by its task, its current request and its worker.
+pub(crate) struct Session {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) peer: SocketAddr,
+    /// The peer's address as a header value, made once.
+    pub(crate) peer_header: HeaderValue,
+    limits: Rc<Limits>,
+    now: Cell<Instant>,
+    phase: Cell<Phase>,
+    /// Since when it is idle, or when the current request's first byte came.
+    since: Cell<Instant>,
+    /// The request body has not wholly arrived.
+    body_pending: Cell<bool>,
+    body_fault: Cell<Option<BodyFault>>,
+    /// When the exchange must be over, as it stands now.
+    exchange_deadline: Cell<Option<Instant>>,
+    write_blocked_since: Cell<Option<Instant>>,
+    /// hyper holds bytes of a response of ours that are not yet in the socket.
+    unflushed: Cell<bool>,
+    /// The status of an answer that hyper made up by itself and that was kept from the client.
+    swallowed: Cell<Option<u16>>,
+    /// The connection must not be drained lazily: it ends after a refusal with bytes unread.
+    linger: Cell<bool>,
+    tunnel: RefCell<Option<Tunnel>>,
+    closing: Cell<bool>,
+    aborted: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        listener: Arc<ListenerState>,
+        peer: SocketAddr,
+        limits: Rc<Limits>,
+    ) -> Self {
+        let now = Instant::now();
+        let peer_header = HeaderValue::try_from(peer.ip().to_canonical().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self {
+            worker,
+            listener,
+            peer,
+            peer_header,
+            limits,
+            now: Cell::new(now),
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now),
+            body_pending: Cell::new(false),
+            body_fault: Cell::new(None),
+            exchange_deadline: Cell::new(None),
+            write_blocked_since: Cell::new(None),
+            unflushed: Cell::new(false),
+            swallowed: Cell::new(None),
+            linger: Cell::new(false),
+            tunnel: RefCell::new(None),
+            closing: Cell::new(false),
+            aborted: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The time of the current wake-up of this connection's task.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(crate) fn tick(&self) -> Instant {
+        let now = Instant::now();
+        self.now.set(now);
+        now
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    // ---- the life of a request, in order
+
+    /// Bytes came from the client.
+    pub(crate) fn bytes_read(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.phase.set(Phase::Head);
+            self.since.set(self.now());
+        }
+    }
+
+    /// A head is complete and a request is handed to the proxy.
+    pub(crate) fn exchange_began(&self, has_body: bool) {
+        if self.phase.get() == Phase::Idle {
+            // pipelined behind the last request: its bytes were read with that one's
+            self.since.set(self.now());
+        }
+        self.phase.set(Phase::Exchange);
+        self.body_pending.set(has_body);
+        self.body_fault.set(None);
+    }
+
+    /// The last byte of the request body was taken over.
+    pub(crate) fn body_done(&self) {
+        self.body_pending.set(false);
+    }
+
+    pub(crate) fn body_pending(&self) -> bool {
+        self.body_pending.get()
+    }
+
+    pub(crate) fn set_body_fault(&self, fault: BodyFault) {
+        self.body_fault.set(Some(fault));
+    }
+
+    pub(crate) fn body_fault(&self) -> Option<BodyFault> {
+        self.body_fault.get()
+    }
+
+    pub(crate) fn read_deadline_passed(&self) -> bool {
+        self.now() >= self.since.get() + self.limits.read_timeout
+    }
+
+    /// By when the exchange must have come further; the connection's timer sees to a wake-up.
+    pub(crate) fn set_exchange_deadline(&self, deadline: Option<Instant>) {
+        self.exchange_deadline.set(deadline);
+    }
+
+    /// A response was handed to hyper.
+    pub(crate) fn response_began(&self) {
+        self.unflushed.set(true);
+    }
+
+    /// The response was wholly handed to hyper, or given up.
+    pub(crate) fn exchange_ended(&self) {
+        self.phase.set(Phase::Idle);
+        self.since.set(self.now());
+        self.exchange_deadline.set(None);
+        self.unflushed.set(true);
+    }
+
+    // ---- writing
+
+    /// Whether bytes that hyper writes now are its own idea: an answer to a head that it could not parse.
+    pub(crate) fn is_foreign_write(&self) -> bool {
+        self.phase.get() != Phase::Exchange && !self.unflushed.get()
+    }
+
+    pub(crate) fn swallow(&self, status: u16) {
+        if self.swallowed.get().is_none() {
+            self.swallowed.set(Some(status));
+        }
+    }
+
+    pub(crate) fn take_swallowed(&self) -> Option<u16> {
+        self.swallowed.take()
+    }
+
+    pub(crate) fn write_blocked(&self, blocked: bool) {
+        match (blocked, self.write_blocked_since.get()) {
+            (true, None) => self.write_blocked_since.set(Some(self.now())),
+            (false, Some(_)) => self.write_blocked_since.set(None),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn write_overdue(&self) -> bool {
+        self.write_blocked_since.get().is_some_and(|since| self.now() >= since + self.limits.write_timeout)
+    }
+
+    pub(crate) fn flushed(&self) {
+        self.unflushed.set(false);
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.unflushed.get()
+    }
+
+    // ---- deadlines
+
+    /// When something is overdue if nothing happens until then.
+    pub(crate) fn due(&self) -> Instant {
+        let since = self.since.get();
+        let waiting_for = match self.phase.get() {
+            Phase::Idle => since + self.limits.idle_timeout,
+            Phase::Head => since + self.limits.header_timeout,
+            Phase::Exchange => {
+                let read = self.body_pending.get().then(|| since + self.limits.read_timeout);
+                match (read, self.exchange_deadline.get()) {
+                    (Some(read), Some(exchange)) => read.min(exchange),
+                    (Some(one), None) | (None, Some(one)) => one,
+                    (None, None) => self.now() + self.limits.shortest(),
+                }
+            }
+        };
+        match self.write_blocked_since.get() {
+            Some(blocked) => waiting_for.min(blocked + self.limits.write_timeout),
+            None => waiting_for,
+        }
+    }
+
+    /// When the timer must fire at the latest: what begins in the meantime cannot be overdue before.
+    pub(crate) fn next_check(&self) -> Instant {
+        self.due().min(self.now() + self.limits.shortest())
+    }
+
+    // ---- the end of the connection
+
+    pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.borrow_mut().take()
+    }
+
+    /// The connection closes after this response though the client may still be sending: the socket must take in what
+    /// comes for a moment, or the client would see a reset instead of the answer.
+    pub(crate) fn linger(&self) {
+        self.linger.set(true);
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        self.linger.get() || self.body_pending.get()
+    }
+
+    /// Its listener closes: finish the current request, take no other.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.wake();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// End now, whatever is going on.
+    pub(crate) fn abort(&self) {
+        self.aborted.set(true);
+        self.wake();
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    pub(crate) fn remember_waker(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            None => *known = Some(waker.clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! After a 101: bytes both ways until both sides have ended.
+
+use super::session::Session;
+use crate::pool::Checkout;
+use crate::pool::connection::Connected;
+use bytes::Bytes;
+use std::io;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+/// Per direction; WebSocket messages are mostly small, and there may be thousands of tunnels.
+const BUFFER: usize = 8 * 1024;
+
+/// The target's side of an upgraded connection; its target counts it as in flight while it lives.
+pub(crate) struct Tunnel {
+    pub(crate) target: Connected,
+    pub(crate) checkout: Checkout,
+}
+
+/// Joins client and target; returns when both have ended or one has failed.
+pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
+    let Tunnel { target, checkout } = tunnel;
+    let Connected { stream: mut upstream, read_ahead: from_target, permit } = target;
+    let outcome = async {
+        client.write_all(&from_target).await?;
+        upstream.write_all(&read_ahead).await?;
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
+    }
+    .await;
+    report(&outcome, session);
+    drop((permit, checkout));
+}
+
+fn report(outcome: &io::Result<(u64, u64)>, session: &Session) {
+    match outcome {
+        Ok((from_client, from_target)) => {
+            tracing::debug!(peer = %session.peer, from_client, from_target, "tunnel closed");
+        }
+        Err(error) => tracing::debug!(peer = %session.peer, %error, "tunnel broke"),
+    }
+}

@@ -1,0 +1,77 @@
+//! What every exchange gets, even a 404: an id, and for the gateway's own answers who, why and which version.
+
+use crate::body::Body;
+use crate::connection::session::Session;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response};
+use policy::rejection::{Rejection, Who};
+use std::rc::Rc;
+
+/// The id's header, towards the target and the client.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// A client's id is kept up to this length.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A new id: UUIDv7 (RFC 9562), so that ids sort by time.
+pub(crate) fn request_id(session: &Session) -> HeaderValue {
+    let random = fastrand::u128(..).to_ne_bytes();
+    let mut tail = [0; 10];
+    tail.copy_from_slice(&random[..10]);
+    let id = uuid::Builder::from_unix_timestamp_millis(session.worker.unix_millis(session.now()), &tail)
+        .into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The id that a trusted proxy gave the request, if it is well formed.
+pub(crate) fn trusted_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(REQUEST_ID).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let well_formed = (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(plain);
+    well_formed.then(|| value.clone())
+}
+
+/// The response to a refused request, without the headers that frame it.
+pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> {
+    let mut response = Response::new(rejection.problem(who));
+    *response.status_mut() = rejection.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    headers.insert(PROXY_STATUS, rejection.proxy_status(who));
+    if let Ok(id) = HeaderValue::from_str(who.request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(allow) = rejection.allow() {
+        headers.insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// The same for hyper to send; closes the connection where what follows on it cannot be trusted.
+pub(crate) fn refuse(rejection: &Rejection, who: &Who<'_>, session: &Rc<Session>) -> Response<Body> {
+    let mut response = refusal(rejection, who).map(|text| Body::local(Bytes::from(text), session));
+    if rejection.closes_connection() || session.body_pending() {
+        session.linger();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// One line per refusal, for whoever looks for it: refusals are cheap for the client, so they must be for the log.
+pub(crate) fn log_refusal(rejection: &Rejection, who: &Who<'_>, session: &Session) {
+    tracing::debug!(
+        peer = %session.peer,
+        status = rejection.status().as_u16(),
+        reason = rejection.reason(),
+        request_id = who.request_id,
+        config_version = who.version,
+        "request refused"
+    );
+}

@@ -1,0 +1,113 @@
+//! What every thread of the data plane shares: the current table, its targets' connection budgets, the counters.
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use parking_lot::{Mutex, RwLock};
+use policy::table::RouteTable;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::pool::lane::Lane;
+
+/// The data plane as one thing; behind an `Arc` on every thread.
+pub struct Gateway {
+    instance: String,
+    via: HeaderValue,
+    table: Arc<ArcSwapOption<RouteTable>>,
+    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+    workers: RwLock<Vec<Arc<WorkerCounters>>>,
+}
+
+/// What one worker counts; written by it alone, read by anyone.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// Client connections that this worker holds or that were just handed to it.
+    pub connections: AtomicU64,
+    /// Requests begun.
+    pub requests: AtomicU64,
+}
+
+impl Gateway {
+    /// A gateway without a table. The instance name is `[A-Za-z0-9._-]+`, as the settings made sure.
+    pub fn new(instance: String) -> Arc<Self> {
+        let via = HeaderValue::try_from(format!("1.1 {instance}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("1.1 mini-gateway"));
+        Arc::new(Self {
+            instance,
+            via,
+            table: Arc::new(ArcSwapOption::empty()),
+            lanes: Mutex::new(HashMap::new()),
+            workers: RwLock::new(Vec::new()),
+        })
+    }
+
+    /// The name that `Via`, `Proxy-Status` and the control plane know it by.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The `Via` element of this instance.
+    pub fn via(&self) -> &HeaderValue {
+        &self.via
+    }
+
+    /// The table that serves now.
+    pub fn table(&self) -> Option<Arc<RouteTable>> {
+        self.table.load_full()
+    }
+
+    /// The swap itself, for the workers' caches.
+    pub(crate) fn table_cell(&self) -> Arc<ArcSwapOption<RouteTable>> {
+        self.table.clone()
+    }
+
+    /// Swaps in a table: every request that begins after this sees it.
+    pub fn publish(&self, table: RouteTable) {
+        self.adjust_lanes(&table);
+        self.table.store(Some(Arc::new(table)));
+    }
+
+    /// Gives every target of the table its connection budget and forgets those of targets that are gone.
+    fn adjust_lanes(&self, table: &RouteTable) {
+        let mut lanes = self.lanes.lock();
+        let mut kept = HashMap::with_capacity(lanes.len());
+        for upstream in &table.upstreams {
+            for target in &upstream.targets {
+                let id = target.state.id;
+                let lane = lanes
+                    .remove(&id)
+                    .unwrap_or_else(|| Lane::new(target.state.clone(), upstream.max_connections));
+                lane.resize(upstream.max_connections);
+                kept.insert(id, lane);
+            }
+        }
+        *lanes = kept;
+    }
+
+    /// The connection budget of a target; `None` when a newer table no longer has the target.
+    pub(crate) fn lane(&self, target: u64) -> Option<Arc<Lane>> {
+        self.lanes.lock().get(&target).cloned()
+    }
+
+    /// Why the last attempt to connect to a target failed; `None` when it did not.
+    pub fn last_connect_error(&self, target: u64) -> Option<String> {
+        self.lane(target).and_then(|lane| lane.last_error())
+    }
+
+    /// Client connections now.
+    pub fn connections(&self) -> u64 {
+        self.workers.read().iter().map(|one| one.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Requests ever begun.
+    pub fn requests_total(&self) -> u64 {
+        self.workers.read().iter().map(|one| one.requests.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn add_worker(&self) -> Arc<WorkerCounters> {
+        let counters = Arc::new(WorkerCounters::default());
+        self.workers.write().push(counters.clone());
+        counters
+    }
+}

@@ -1,0 +1,154 @@
+//! The worker threads: each a runtime of its own, its own listening socket, its own connections to targets.
+//!
+//! No request ever crosses threads. The kernel spreads connections over the workers' sockets by hash, which with few
+//! long connections is unfair; so a worker that is ahead hands a new connection to the one that holds the fewest.
+
+mod thread;
+
+pub(crate) use thread::{TableHandle, Worker};
+
+use crate::gateway::{Gateway, WorkerCounters};
+use crate::listener::{ListenerId, ListenerState, Reserved};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a worker is told from outside its thread.
+pub(crate) enum Command {
+    Listen(TcpListener, Arc<ListenerState>),
+    /// A connection that another worker accepted.
+    Take(TcpStream, SocketAddr, Arc<ListenerState>),
+    Close(ListenerId, oneshot::Sender<()>),
+    Drain(Duration, oneshot::Sender<Drained>),
+}
+
+/// How the connections of a drain ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Finished by themselves.
+    pub finished: u64,
+    /// Cut off at the deadline.
+    pub aborted: u64,
+}
+
+/// One worker as the others see it.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    commands: mpsc::UnboundedSender<Command>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Peer {
+    pub(crate) fn connections(&self) -> u64 {
+        self.counters.connections.load(Ordering::Relaxed)
+    }
+
+    /// Hands a connection over; it counts as the other worker's from now on.
+    pub(crate) fn give(&self, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerState>) {
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        if self.commands.send(Command::Take(stream, peer, listener)).is_err() {
+            self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// All worker threads; they end when this is dropped.
+pub struct Workers {
+    peers: Arc<[Peer]>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event queue.
+    pub fn spawn(count: usize, gateway: Arc<Gateway>) -> io::Result<Self> {
+        let mut receivers = Vec::with_capacity(count);
+        let peers: Vec<Peer> = (0..count)
+            .map(|_| {
+                let (commands, receiver) = mpsc::unbounded_channel();
+                receivers.push(receiver);
+                Peer { commands, counters: gateway.add_worker() }
+            })
+            .collect();
+        let peers: Arc<[Peer]> = peers.into();
+        let threads = receivers
+            .into_iter()
+            .enumerate()
+            .map(|(index, receiver)| thread::spawn(index, peers.clone(), gateway.clone(), receiver))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { peers, threads })
+    }
+
+    /// Listens on a reserved address and accepts on every worker.
+    ///
+    /// # Errors
+    /// What `listen` says.
+    pub fn open(&self, reserved: Reserved) -> io::Result<ListenerId> {
+        let id = ListenerId::next();
+        let state =
+            Arc::new(ListenerState { id, address: reserved.address(), connections: AtomicU64::new(0) });
+        for (peer, socket) in self.peers.iter().zip(reserved.listen()?) {
+            peer.send(Command::Listen(socket, state.clone()));
+        }
+        Ok(id)
+    }
+
+    /// Stops accepting; connections of the listener finish their request and close.
+    pub async fn close(&self, id: ListenerId) {
+        for peer in self.peers.iter() {
+            let (done, closed) = oneshot::channel();
+            peer.send(Command::Close(id, done));
+            // a worker that is gone has closed everything
+            let _ = closed.await;
+        }
+    }
+
+    /// Closes every listener, lets requests finish until `deadline`, then cuts off the rest.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let waiting: Vec<_> = self
+            .peers
+            .iter()
+            .map(|peer| {
+                let (done, drained) = oneshot::channel();
+                peer.send(Command::Drain(deadline, done));
+                drained
+            })
+            .collect();
+        let mut total = Drained::default();
+        for drained in waiting {
+            let Drained { finished, aborted } = drained.await.unwrap_or_default();
+            total.finished += finished;
+            total.aborted += aborted;
+        }
+        total
+    }
+}
+
+impl Peer {
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_err() {
+            tracing::error!("a worker thread has ended before its time");
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // the threads hold each other's senders, so no channel closes by itself: a drain without patience ends them
+        for peer in self.peers.iter() {
+            let (done, _) = oneshot::channel();
+            let _ = peer.commands.send(Command::Drain(Duration::ZERO, done));
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread ended in a panic");
+            }
+        }
+    }
+}

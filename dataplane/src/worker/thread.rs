@@ -1,0 +1,331 @@
+//! One worker thread: accepts, serves, drains; everything of a request happens here.
+
+use super::{Command, Drained, Peer};
+use crate::connection::session::{Limits, Session};
+use crate::connection::{self, goodbye};
+use crate::edge;
+use crate::gateway::{Gateway, WorkerCounters};
+use crate::listener::{ListenerId, ListenerState};
+use crate::pool::Pool;
+use arc_swap::{ArcSwapOption, Cache};
+use policy::rejection::{Rejection, Who};
+use policy::table::RouteTable;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle as Task, spawn_local};
+
+/// How often idle connections to targets are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// The table that a request runs by, in a handle that costs nothing to hold: its count is not shared between threads.
+pub(crate) struct TableHandle(Arc<RouteTable>);
+
+impl Deref for TableHandle {
+    type Target = RouteTable;
+
+    fn deref(&self) -> &RouteTable {
+        &self.0
+    }
+}
+
+type TableCache = Cache<Arc<ArcSwapOption<RouteTable>>, Option<Arc<RouteTable>>>;
+
+/// A worker, seen from the tasks on its thread.
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) pool: Pool,
+    counters: Arc<WorkerCounters>,
+    index: usize,
+    peers: Arc<[Peer]>,
+    table: RefCell<(TableCache, Option<Rc<TableHandle>>)>,
+    limits: RefCell<Option<Rc<Limits>>>,
+    listening: RefCell<HashMap<ListenerId, Task<()>>>,
+    sessions: RefCell<HashMap<u64, Rc<Session>>>,
+    next_session: Cell<u64>,
+    session_ended: Notify,
+    /// The wall clock, read once a second; in between it follows the monotonic one.
+    wall: Cell<(Instant, Duration)>,
+}
+
+/// Starts the thread.
+pub(super) fn spawn(
+    index: usize,
+    peers: Arc<[Peer]>,
+    gateway: Arc<Gateway>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(run(Worker::new(index, peers, gateway), commands)),
+            Err(error) => tracing::error!(%error, index, "a worker has no event queue"),
+        }
+    })
+}
+
+/// Obeys until drained.
+async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let sweeper = spawn_local(worker.clone().sweep());
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen(socket, state) => worker.listen(socket, state),
+            Command::Take(stream, peer, listener) => worker.take(stream, peer, listener),
+            Command::Close(id, done) => {
+                worker.close(id);
+                // nobody waits any more: nothing to tell
+                let _ = done.send(());
+            }
+            Command::Drain(deadline, done) => {
+                let drained = worker.drain(deadline).await;
+                let _ = done.send(drained);
+                break;
+            }
+        }
+    }
+    sweeper.abort();
+}
+
+impl Worker {
+    fn new(index: usize, peers: Arc<[Peer]>, gateway: Arc<Gateway>) -> Rc<Self> {
+        let counters = peers[index].counters.clone();
+        Rc::new(Self {
+            pool: Pool::default(),
+            counters,
+            index,
+            peers,
+            table: RefCell::new((Cache::new(gateway.table_cell()), None)),
+            limits: RefCell::default(),
+            listening: RefCell::default(),
+            sessions: RefCell::default(),
+            next_session: Cell::new(0),
+            session_ended: Notify::new(),
+            wall: Cell::new(wall_clock()),
+            gateway,
+        })
+    }
+
+    /// The current table.
+    pub(crate) fn table(&self) -> Option<Rc<TableHandle>> {
+        let (cache, known) = &mut *self.table.borrow_mut();
+        let current = cache.load().as_ref()?;
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.0, current)) {
+            *known = Some(Rc::new(TableHandle(current.clone())));
+        }
+        known.clone()
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn unix_millis(&self, now: Instant) -> u64 {
+        let (at, wall) = self.wall.get();
+        u64::try_from((wall + now.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn count_request(&self) {
+        // this thread alone writes it: no need for an atomic addition
+        let requests = &self.counters.requests;
+        requests.store(requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// What the current config demands of new connections.
+    fn limits(&self, table: &RouteTable) -> Rc<Limits> {
+        let current = Limits::from(&table.server);
+        let mut known = self.limits.borrow_mut();
+        match &*known {
+            Some(known) if **known == current => known.clone(),
+            _ => known.insert(Rc::new(current)).clone(),
+        }
+    }
+
+    fn listen(self: &Rc<Self>, socket: std::net::TcpListener, state: Arc<ListenerState>) {
+        match TcpListener::from_std(socket) {
+            Ok(listener) => {
+                let id = state.id;
+                let task = spawn_local(self.clone().accept(listener, state));
+                self.listening.borrow_mut().insert(id, task);
+            }
+            Err(error) => {
+                tracing::error!(%error, address = %state.address, "cannot watch a listening socket")
+            }
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: TcpListener, state: Arc<ListenerState>) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.place(stream, peer, &state),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, address = %state.address, "cannot accept");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a new connection here, or hands it to the worker that holds the fewest.
+    fn place(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, state: &Arc<ListenerState>) {
+        let own = self.counters.connections.load(Ordering::Relaxed);
+        let others = self.peers.iter().enumerate().filter(|(index, _)| *index != self.index);
+        let least = others.map(|(_, other)| other).min_by_key(|other| other.connections());
+        match least.filter(|other| other.connections() < own) {
+            Some(other) => match stream.into_std() {
+                Ok(stream) => other.give(stream, peer, state.clone()),
+                Err(error) => tracing::warn!(%error, "a new connection was lost while it was handed over"),
+            },
+            None => {
+                self.counters.connections.fetch_add(1, Ordering::Relaxed);
+                self.begin(stream, peer, state.clone());
+            }
+        }
+    }
+
+    /// Takes a connection that another worker accepted and has counted as ours.
+    fn take(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.begin(stream, peer, listener),
+            Err(error) => {
+                self.counters.connections.fetch_sub(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a connection that was handed over cannot be watched");
+            }
+        }
+    }
+
+    fn begin(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<ListenerState>) {
+        let open = Open::count(self.clone(), listener);
+        let Some(table) = self.table() else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "connection was gone at once");
+            return;
+        }
+        let limits = self.limits(&table);
+        let over = limits.max_connections > 0
+            && open.listener.connections.load(Ordering::Relaxed) > limits.max_connections;
+        let session = Rc::new(Session::new(self.clone(), open.listener.clone(), peer, limits));
+        if over {
+            spawn_local(too_many(stream, session, table.version, open));
+            return;
+        }
+        let id = self.next_session.get();
+        self.next_session.set(id + 1);
+        self.sessions.borrow_mut().insert(id, session.clone());
+        let registered = Registered { id, open };
+        spawn_local(async move {
+            let _registered = registered;
+            connection::serve(stream, session).await;
+        });
+    }
+
+    fn close(&self, id: ListenerId) {
+        if let Some(task) = self.listening.borrow_mut().remove(&id) {
+            task.abort();
+        }
+        for session in self.sessions.borrow().values().filter(|session| session.listener.id == id) {
+            session.close();
+        }
+    }
+
+    async fn drain(&self, deadline: Duration) -> Drained {
+        let ids: Vec<_> = self.listening.borrow().keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close(id));
+        let before = self.sessions.borrow().len();
+        // nothing is left to be told twice: an error here is the deadline
+        let _ = tokio::time::timeout(deadline, self.until_empty()).await;
+        let left = self.sessions.borrow().len();
+        for session in self.sessions.borrow().values() {
+            session.abort();
+        }
+        self.until_empty().await;
+        Drained { finished: (before - left) as u64, aborted: left as u64 }
+    }
+
+    async fn until_empty(&self) {
+        loop {
+            let ended = self.session_ended.notified();
+            if self.sessions.borrow().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Housekeeping, once a second.
+    async fn sweep(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = ticks.tick().await.into_std();
+            self.wall.set(wall_clock());
+            self.pool.sweep(&self.gateway, now);
+        }
+    }
+}
+
+/// A connection counted at its worker and its listener for as long as this lives.
+struct Open {
+    worker: Rc<Worker>,
+    listener: Arc<ListenerState>,
+}
+
+impl Open {
+    fn count(worker: Rc<Worker>, listener: Arc<ListenerState>) -> Self {
+        listener.connections.fetch_add(1, Ordering::Relaxed);
+        Self { worker, listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.listener.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker.counters.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session in its worker's list, also when its task panics.
+struct Registered {
+    id: u64,
+    open: Open,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let worker = &self.open.worker;
+        worker.sessions.borrow_mut().remove(&self.id);
+        worker.session_ended.notify_waiters();
+    }
+}
+
+/// Tells a client that the listener is full.
+async fn too_many(mut stream: TcpStream, session: Rc<Session>, version: u64, open: Open) {
+    let rejection = Rejection::TooManyConnections;
+    let request_id = edge::request_id(&session);
+    let request_id = request_id.to_str().unwrap_or("");
+    let who = Who { instance: session.worker.gateway.instance(), version, request_id };
+    edge::log_refusal(&rejection, &who, &session);
+    goodbye::refuse(&mut stream, &rejection, &who).await;
+    // it no longer counts while its last bytes are taken in
+    drop(open);
+    goodbye::linger(stream).await;
+}
+
+/// Errors of `accept` that concern the one connection that was about to be accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn wall_clock() -> (Instant, Duration) {
+    (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
