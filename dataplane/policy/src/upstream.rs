@@ -2,8 +2,10 @@
 
 use crate::balance::Balancer;
 use crate::config::leaf::TargetAddr;
+use crate::config::{TargetConfig, UpstreamConfig};
 use crossbeam_utils::CachePadded;
 use http::HeaderValue;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub struct Upstream {
     pub max_connections_wait: Duration,
     /// An unused connection is closed after this.
     pub idle_timeout: Duration,
+    config: UpstreamConfig,
 }
 
 /// One target of an upstream.
@@ -55,6 +58,44 @@ pub struct TargetState {
     pub requests: CachePadded<AtomicU64>,
     /// Requests that got no response from it.
     pub failures: AtomicU64,
+}
+
+impl Upstream {
+    /// The upstream of a checked config; targets that `previous` has too keep their state.
+    pub(crate) fn build(config: UpstreamConfig, previous: Option<&Upstream>) -> Self {
+        let states = previous.map_or(&[][..], |previous| &previous.targets);
+        let states: HashMap<&TargetAddr, &Arc<TargetState>> =
+            states.iter().map(|target| (&target.addr, &target.state)).collect();
+        let target = |TargetConfig { addr, weight }: &TargetConfig| Target {
+            addr: addr.clone(),
+            authority: authority(addr),
+            weight: *weight,
+            state: states.get(addr).map_or_else(TargetState::new, |state| Arc::clone(state)),
+        };
+        let keys: Vec<_> =
+            config.targets.iter().map(|target| (target.addr.to_string(), target.weight)).collect();
+        Self {
+            name: config.name.as_str().into(),
+            targets: config.targets.iter().map(target).collect(),
+            balancer: Balancer::new(config.balancer, config.hash_on.clone(), &keys),
+            connect_timeout: config.connect_timeout.get(),
+            response_timeout: config.response_timeout.get(),
+            max_connections: config.max_connections,
+            max_connections_wait: config.max_connections_wait.get(),
+            idle_timeout: config.idle_timeout.get(),
+            config,
+        }
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+}
+
+/// A checked host holds nothing that a header value may not; were it otherwise, the target would get an empty `Host`.
+fn authority(addr: &TargetAddr) -> HeaderValue {
+    HeaderValue::try_from(addr.authority()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 impl TargetState {

@@ -55,7 +55,8 @@ pub struct ServerConfig {
     /// Client connections of the listener on one instance; 0 for no limit.
     pub max_connections: u64,
     /// Peers whose `X-Forwarded-*` headers are believed.
-    #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "leaf::Network::list")]
+    #[schemars(with = "Vec<leaf::Network>")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// On SIGTERM: how long `/readyz` fails before connections are closed.
     pub drain_delay: Duration,
@@ -145,22 +146,22 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
 }
 
-pub(crate) fn default_balancer() -> BalancerKind {
+fn default_balancer() -> BalancerKind {
     BalancerKind::WeightedRoundRobin
 }
-pub(crate) fn default_connect_timeout() -> Duration {
+fn default_connect_timeout() -> Duration {
     Duration::from_secs(1)
 }
-pub(crate) fn default_response_timeout() -> Duration {
+fn default_response_timeout() -> Duration {
     Duration::from_secs(30)
 }
-pub(crate) fn default_max_connections() -> u32 {
+fn default_max_connections() -> u32 {
     1024
 }
-pub(crate) fn default_max_connections_wait() -> Duration {
+fn default_max_connections_wait() -> Duration {
     Duration::from_secs(1)
 }
-pub(crate) fn default_upstream_idle_timeout() -> Duration {
+fn default_upstream_idle_timeout() -> Duration {
     Duration::from_secs(60)
 }
 
@@ -237,4 +238,49 @@ pub struct RouteConfig {
 
 fn yes() -> bool {
     true
+}
+
+impl RouteConfig {
+    /// The upstream that a route with inline `targets` has to itself, named as the route.
+    pub fn inline_upstream(&self) -> UpstreamConfig {
+        UpstreamConfig {
+            name: self.name.clone(),
+            targets: self.targets.clone(),
+            balancer: self.balancer.unwrap_or_else(default_balancer),
+            hash_on: self.hash_on.clone(),
+            connect_timeout: self.connect_timeout.unwrap_or_else(default_connect_timeout),
+            response_timeout: self.response_timeout.unwrap_or_else(default_response_timeout),
+            max_connections: self.max_connections.unwrap_or_else(default_max_connections),
+            max_connections_wait: self.max_connections_wait.unwrap_or_else(default_max_connections_wait),
+            idle_timeout: self.idle_timeout.unwrap_or_else(default_upstream_idle_timeout),
+        }
+    }
+
+    /// The reverse of [`RouteConfig::inline_upstream`], the name left out.
+    pub(crate) fn set_inline_upstream(&mut self, upstream: UpstreamConfig) {
+        let UpstreamConfig {
+            name: _,
+            targets,
+            balancer,
+            hash_on,
+            connect_timeout,
+            response_timeout,
+            max_connections,
+            max_connections_wait,
+            idle_timeout,
+        } = upstream;
+        self.targets = targets;
+        self.balancer = Some(balancer);
+        self.hash_on = hash_on;
+        self.connect_timeout = Some(connect_timeout);
+        self.response_timeout = Some(response_timeout);
+        self.max_connections = Some(max_connections);
+        self.max_connections_wait = Some(max_connections_wait);
+        self.idle_timeout = Some(idle_timeout);
+    }
+}
+
+/// The JSON Schema of a config file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(GatewayConfig).to_value()
 }

@@ -1,1 +1,133 @@
-//! placeholder
+//! The filters of a route: one file each, with its YAML, its config type and its wire form.
+
+pub mod auth;
+pub mod circuit_breaker;
+pub mod cors;
+pub mod logging;
+pub mod metrics;
+pub mod rate_limit;
+pub mod retry;
+
+#[cfg(test)]
+mod test_support;
+
+use crate::config::leaf::Fault;
+use proto::v1;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One entry of `filters` or `global_filters`: a map with a single key, the filter's kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterConfig {
+    /// At most so many requests a second.
+    RateLimit(rate_limit::RateLimitConfig),
+    /// Only callers that can prove who they are.
+    Auth(auth::AuthConfig),
+    /// No requests to a target that keeps failing.
+    CircuitBreaker(circuit_breaker::CircuitBreakerConfig),
+    /// Failed attempts are made again.
+    Retry(retry::RetryConfig),
+    /// What browsers may do from other origins.
+    Cors(cors::CorsConfig),
+    /// The access log.
+    Logging(logging::LoggingConfig),
+    /// Counters and histograms of the requests.
+    Metrics(metrics::MetricsConfig),
+}
+
+/// Which filter, without its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the variants are those of FilterConfig")]
+pub enum FilterKind {
+    RateLimit,
+    Auth,
+    CircuitBreaker,
+    Retry,
+    Cors,
+    Logging,
+    Metrics,
+}
+
+/// The filters that run in this version; a config with another one is valid, but is not served.
+pub const SERVED: &[FilterKind] = &[];
+
+impl FilterKind {
+    /// The key in the config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::Auth => "auth",
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::Retry => "retry",
+            Self::Cors => "cors",
+            Self::Logging => "logging",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// Whether one list may hold several of it: any of several `auth` lets a request in.
+    pub const fn repeats(self) -> bool {
+        matches!(self, Self::Auth)
+    }
+}
+
+impl FilterConfig {
+    /// Which filter it is.
+    pub const fn kind(&self) -> FilterKind {
+        match self {
+            Self::RateLimit(_) => FilterKind::RateLimit,
+            Self::Auth(_) => FilterKind::Auth,
+            Self::CircuitBreaker(_) => FilterKind::CircuitBreaker,
+            Self::Retry(_) => FilterKind::Retry,
+            Self::Cors(_) => FilterKind::Cors,
+            Self::Logging(_) => FilterKind::Logging,
+            Self::Metrics(_) => FilterKind::Metrics,
+        }
+    }
+
+    /// Whether its settings make sense together; each alone is checked by its type.
+    pub fn check(&self) -> Result<(), Fault> {
+        match self {
+            Self::Auth(config) => config.check(),
+            Self::CircuitBreaker(config) => config.check(),
+            Self::Cors(config) => config.check(),
+            Self::Retry(config) => config.check(),
+            Self::RateLimit(_) | Self::Logging(_) | Self::Metrics(_) => Ok(()),
+        }
+    }
+}
+
+impl From<&FilterConfig> for v1::Filter {
+    fn from(filter: &FilterConfig) -> Self {
+        use v1::filter::Kind;
+        let kind = match filter {
+            FilterConfig::RateLimit(config) => Kind::RateLimit(config.into()),
+            FilterConfig::Auth(config) => Kind::Auth(config.into()),
+            FilterConfig::CircuitBreaker(config) => Kind::CircuitBreaker(config.into()),
+            FilterConfig::Retry(config) => Kind::Retry(config.into()),
+            FilterConfig::Cors(config) => Kind::Cors(config.into()),
+            FilterConfig::Logging(config) => Kind::Logging(config.into()),
+            FilterConfig::Metrics(config) => Kind::Metrics(config.into()),
+        };
+        v1::Filter { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<v1::Filter> for FilterConfig {
+    type Error = Fault;
+
+    fn try_from(v1::Filter { kind }: v1::Filter) -> Result<Self, Fault> {
+        use v1::filter::Kind;
+        match kind {
+            None => Err(Fault::new("is a filter that this version does not know")),
+            Some(Kind::RateLimit(wire)) => wire.try_into().map(Self::RateLimit),
+            Some(Kind::Auth(wire)) => wire.try_into().map(Self::Auth),
+            Some(Kind::CircuitBreaker(wire)) => wire.try_into().map(Self::CircuitBreaker),
+            Some(Kind::Retry(wire)) => wire.try_into().map(Self::Retry),
+            Some(Kind::Cors(wire)) => wire.try_into().map(Self::Cors),
+            Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),
+            Some(Kind::Metrics(wire)) => wire.try_into().map(Self::Metrics),
+        }
+    }
+}

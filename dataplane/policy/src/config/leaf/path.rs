@@ -1,0 +1,121 @@
+//! The paths a route is for.
+
+use super::fault::quoted;
+use super::{Fault, text_leaf};
+use std::fmt;
+use std::str::FromStr;
+
+/// A normalised path without a trailing slash (`/` itself excepted).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPrefix(pub String);
+
+/// An exact path, or one with `{name}` in place of whole segments.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathTemplate(pub String);
+
+text_leaf!(
+    PathPrefix,
+    "Every path below this one, by whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.",
+    "pattern": "^/[^?#{}*]*$"
+);
+text_leaf!(
+    PathTemplate,
+    "One exact path, or a template whose `{name}` takes any one segment: `/users/{id}`.",
+    "pattern": "^/[^?#*]*$"
+);
+
+impl FromStr for PathPrefix {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if text.contains(['{', '}']) {
+            return Err(Fault::new(format!("{} has a parameter, which a prefix cannot have", quoted(text)))
+                .help("a template is written `path: …`"));
+        }
+        let without_slash = match text.strip_suffix('/') {
+            Some("") | None => text,
+            Some(shorter) => shorter,
+        };
+        check_normal(text, without_slash)?;
+        Ok(Self(without_slash.to_owned()))
+    }
+}
+
+impl FromStr for PathTemplate {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let bad = |why: String| Fault::new(format!("{} {why}", quoted(text)));
+        let mut names = Vec::new();
+        let mut literal = Vec::new();
+        for segment in text.split('/') {
+            let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+                if segment.contains(['{', '}']) {
+                    return Err(bad("has a parameter that is not a whole segment".into())
+                        .help("a parameter stands alone between slashes: `/users/{id}`"));
+                }
+                literal.push(segment);
+                continue;
+            };
+            if !is_identifier(name) {
+                return Err(bad(format!("has the unusable parameter name {}", quoted(name)))
+                    .help("a name is made of letters, digits and `_`, and begins with a letter or `_`"));
+            }
+            if names.contains(&name) {
+                return Err(bad(format!("has two parameters named {}", quoted(name))));
+            }
+            names.push(name);
+            // any segment that is normal will do in the parameter's place
+            literal.push("x");
+        }
+        let literal = literal.join("/");
+        check_normal(if names.is_empty() { text } else { "" }, &literal).map_err(|fault| Fault {
+            message: fault.message.replacen(&quoted(&literal), &quoted(text), 1),
+            ..fault
+        })?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Requests are matched by their normalised path, so one written otherwise would never match.
+fn check_normal(written: &str, path: &str) -> Result<(), Fault> {
+    let bad = |why: &str| Fault::new(format!("{} {why}", quoted(path)));
+    if !path.starts_with('/') {
+        let fault = bad("does not begin with `/`");
+        return Err(if written.is_empty() { fault } else { fault.help(format!("write `/{written}`")) });
+    }
+    if let Some(at) = path.find(['?', '#']) {
+        return Err(bad("has a query or fragment")
+            .help(format!("write `{}` and match parameters with `query`", &path[..at])));
+    }
+    if path.contains('*') {
+        return Err(bad("has a `*`")
+            .help("`prefix` takes everything below a path; `{name}` in `path` takes one segment"));
+    }
+    match crate::path::normalize(path) {
+        Err(why) => Err(bad(&format!("is not a path: {why}"))),
+        Ok(normal) if normal == path => Ok(()),
+        Ok(normal) => {
+            let fault = bad("is not in normal form, so no request would match it");
+            Err(if written.is_empty() { fault } else { fault.help(format!("write `{normal}`")) })
+        }
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,41 @@
+//! Values that no output shows.
+
+use super::{Fault, text_leaf};
+use std::fmt;
+use std::str::FromStr;
+
+/// A secret: every way of printing it gives `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+text_leaf!(Secret, "A secret, best written as `${VARIABLE}` or `${file:/path}`; no output shows it.", "minLength": 1);
+
+impl Secret {
+    /// The value; for the place that checks against it, and the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() {
+            return Err(Fault::new("the secret is empty"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,1 @@
+//! The scalar values: what each takes, refuses and prints.

@@ -1,0 +1,1 @@
+//! Loading: what the tables of valid and invalid files do not show.

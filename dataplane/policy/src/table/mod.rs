@@ -1,0 +1,175 @@
+//! The route table: built from a config, all or nothing; building one is what validation means.
+
+mod check;
+
+use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
+use crate::diagnostic::Problem;
+use crate::rejection::Rejection;
+use crate::router::{Found, Lookup, Router};
+use crate::upstream::Upstream;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a data plane needs to serve, immutable.
+#[derive(Debug)]
+pub struct RouteTable {
+    /// The snapshot's version; 0 for a table that was only validated.
+    pub version: u64,
+    /// The snapshot's sha256, lower-case hex; empty for a table that was only validated.
+    pub sha256: String,
+    /// The listener and its limits.
+    pub server: ServerConfig,
+    /// Every upstream, inline ones included.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// In the order of the config.
+    pub routes: Vec<Route>,
+    router: Router,
+}
+
+/// A route at run time.
+#[derive(Debug)]
+pub struct Route {
+    /// The configured name.
+    pub name: Arc<str>,
+    /// How the path changes on its way to the target.
+    pub rewrite: Rewrite,
+    /// The target gets the client's `Host`.
+    pub preserve_host: bool,
+    /// WebSocket upgrades pass.
+    pub websocket: bool,
+    /// The whole exchange.
+    pub timeout: Option<Duration>,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+}
+
+/// What becomes of the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Sent as normalised.
+    Keep,
+    /// The first `prefix_len` bytes are replaced by `with` (no trailing slash; empty for `strip_prefix`).
+    Prefix {
+        /// Length of the matched prefix in bytes; 0 for the prefix `/`.
+        prefix_len: usize,
+        /// What stands there instead.
+        with: String,
+    },
+}
+
+/// What a table is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve: a filter without a runtime is refused.
+    Serve,
+    /// To check a file that a later version may run: such a filter is only validated.
+    Validate,
+}
+
+impl RouteTable {
+    /// The table of a config, or everything that is wrong with the config.
+    ///
+    /// What has not changed since `previous` is taken over from it: an upstream with the same config is the same
+    /// [`Arc`], and a target that stays in its upstream keeps its state.
+    pub fn build(
+        config: &GatewayConfig,
+        previous: Option<&RouteTable>,
+        purpose: Purpose,
+    ) -> Result<RouteTable, Vec<Problem>> {
+        let router = check::check(config, purpose)?;
+        let mut upstreams = Upstreams::new(previous, config.upstreams.len() + config.routes.len());
+        for upstream in &config.upstreams {
+            upstreams.add(upstream.clone());
+        }
+        let routes = config.routes.iter().map(|route| Route::build(route, &mut upstreams)).collect();
+        Ok(Self {
+            version: 0,
+            sha256: String::new(),
+            server: config.server.clone(),
+            upstreams: upstreams.all,
+            routes,
+            router,
+        })
+    }
+
+    /// The same table as part of a snapshot.
+    #[must_use]
+    pub fn identified(self, version: u64, sha256: String) -> RouteTable {
+        Self { version, sha256, ..self }
+    }
+
+    /// The route that takes a request.
+    pub fn find(&self, lookup: &Lookup<'_>) -> Result<&Route, Rejection> {
+        match self.router.find(lookup) {
+            Found::Route(index) => self.routes.get(index).ok_or(Rejection::Internal),
+            Found::MethodNotAllowed(allow) => Err(Rejection::MethodNotAllowed { allow }),
+            Found::None => Err(Rejection::NoRoute),
+        }
+    }
+}
+
+impl Route {
+    fn build(config: &RouteConfig, upstreams: &mut Upstreams<'_>) -> Self {
+        let upstream = match config.upstream.as_deref().and_then(|name| upstreams.get(name)) {
+            Some(shared) => shared,
+            None => upstreams.add(config.inline_upstream()),
+        };
+        Self {
+            name: config.name.as_str().into(),
+            rewrite: Rewrite::build(config),
+            preserve_host: config.preserve_host,
+            websocket: config.websocket,
+            timeout: config.timeout.map(crate::config::leaf::Duration::get),
+            upstream,
+        }
+    }
+}
+
+impl Rewrite {
+    fn build(config: &RouteConfig) -> Self {
+        let Some(prefix) = &config.prefix else { return Self::Keep };
+        let without_slash = |path: &str| path.trim_end_matches('/').len();
+        let prefix_len = without_slash(&prefix.0);
+        match &config.rewrite {
+            Some(with) => Self::Prefix { prefix_len, with: with.0[..without_slash(&with.0)].to_owned() },
+            None if config.strip_prefix => Self::Prefix { prefix_len, with: String::new() },
+            None => Self::Keep,
+        }
+    }
+}
+
+/// The upstreams of a table under construction, each found by name.
+struct Upstreams<'a> {
+    previous: HashMap<&'a str, &'a Arc<Upstream>>,
+    by_name: HashMap<Arc<str>, usize>,
+    all: Vec<Arc<Upstream>>,
+}
+
+impl<'a> Upstreams<'a> {
+    fn new(previous: Option<&'a RouteTable>, expected: usize) -> Self {
+        let previous = previous.map_or(&[][..], |table| &table.upstreams);
+        Self {
+            previous: previous.iter().map(|upstream| (&*upstream.name, upstream)).collect(),
+            by_name: HashMap::with_capacity(expected),
+            all: Vec::with_capacity(expected),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Upstream>> {
+        self.by_name.get(name).map(|index| self.all[*index].clone())
+    }
+
+    fn add(&mut self, config: UpstreamConfig) -> Arc<Upstream> {
+        let upstream = match self.previous.get(config.name.as_str()) {
+            Some(same) if *same.config() == config => Arc::clone(same),
+            other => Arc::new(Upstream::build(config, other.map(|previous| &***previous))),
+        };
+        self.by_name.insert(upstream.name.clone(), self.all.len());
+        self.all.push(upstream.clone());
+        upstream
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Building tables: what is taken over, what is refused.
