@@ -40,3 +40,18 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Err(_) => panic!("{what}: not within {DEADLINE:?}"),
     }
 }
+
+/// Asks again and again for as long as `limit` and panics when the answer is ever `Err`: for what must not happen.
+pub async fn throughout<E: std::fmt::Display>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<(), E>,
+) {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if let Err(error) = ask().await {
+            panic!("{what}: after {:?}: {error}", started.elapsed());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

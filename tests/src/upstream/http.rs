@@ -126,16 +126,20 @@ impl Upstream {
 
     /// Answers with `pieces` pieces (`None`: without end) of `size` bytes, one every `pace`, chunked.
     pub async fn download(size: usize, pieces: Option<usize>, pace: Option<Duration>) -> Self {
-        Self::accepting(move |wire, _| {
+        Self::accepting(move |wire, record| {
             serve(wire, move |_request| {
+                let record = Arc::clone(&record);
                 let piece = Bytes::from(vec![b'd'; size]);
-                let frames =
-                    stream::repeat(piece).take(pieces.unwrap_or(usize::MAX)).then(move |piece| async move {
+                let frames = stream::repeat(piece).take(pieces.unwrap_or(usize::MAX)).then(move |piece| {
+                    let record = Arc::clone(&record);
+                    async move {
                         if let Some(pace) = pace {
                             tokio::time::sleep(pace).await;
                         }
+                        record.produces(piece.len());
                         Ok::<_, Infallible>(Frame::data(piece))
-                    });
+                    }
+                });
                 std::future::ready(Response::new(StreamBody::new(frames).boxed_unsync()))
             })
         })

@@ -9,6 +9,7 @@ pub use raw::{After, Backlogged, Wire};
 use parking_lot::Mutex;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -28,6 +29,7 @@ pub struct Upstream {
 pub struct Record {
     connections: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
     requests: Mutex<Vec<Received>>,
+    produced: AtomicUsize,
 }
 
 impl Upstream {
@@ -75,6 +77,11 @@ impl Upstream {
         self.record.requests.lock().clone()
     }
 
+    /// Bytes of downloads that left it.
+    pub fn produced(&self) -> usize {
+        self.record.produced.load(Ordering::Relaxed)
+    }
+
     /// Forgets what was received; open connections go on being kept.
     pub fn forget(&self) {
         self.record.requests.lock().clear();
@@ -85,6 +92,10 @@ impl Upstream {
 }
 
 impl Record {
+    fn produces(&self, bytes: usize) {
+        self.produced.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn received(&self, request: Received) {
         self.requests.lock().push(request);
     }
