@@ -2,7 +2,7 @@
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Connections the kernel completes and keeps for us until we accept them.
@@ -21,10 +21,14 @@ pub struct Reserved {
 /// that would share it; only then is it opened for our other workers. Two data planes never share a port by accident.
 ///
 /// # Errors
-/// What `bind` says: the address is in use, not ours, or not permitted.
+/// What `bind` and `listen` say: the address is in use, not ours, or not permitted.
 pub fn reserve(address: SocketAddr, workers: usize) -> io::Result<Reserved> {
     let first = socket(address)?;
+    first.set_reuse_address(true)?;
     first.bind(&address.into())?;
+    if address.port() != 0 {
+        claim(&first)?;
+    }
     first.set_reuse_port(true)?;
     let bound = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
     let mut sockets = vec![first];
@@ -37,9 +41,21 @@ pub fn reserve(address: SocketAddr, workers: usize) -> io::Result<Reserved> {
     Ok(Reserved { address: bound, sockets })
 }
 
+/// Makes the bound port ours alone.
+///
+/// `SO_REUSEADDR` is needed to bind over the connections in TIME_WAIT that our predecessor has left, but Linux also
+/// lets two sockets with it share a port until one of them listens: two data planes told to prepare the same port at
+/// the same moment would both believe to have it. So it listens for an instant, which only one of them can, and gives
+/// the option up before it stops: after that the other can neither bind nor listen. A port that the kernel chose (for
+/// port 0) needs none of this, and would not survive it.
+fn claim(bound: &Socket) -> io::Result<()> {
+    bound.listen(1)?;
+    bound.set_reuse_address(false)?;
+    bound.shutdown(Shutdown::Both)
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -55,6 +71,8 @@ impl Reserved {
         self.sockets
             .into_iter()
             .map(|socket| {
+                // inherited by the connections: what they leave in TIME_WAIT must not keep our successor out
+                socket.set_reuse_address(true)?;
                 socket.listen(BACKLOG)?;
                 Ok(socket.into())
             })
@@ -87,17 +105,66 @@ pub struct ListenerState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
+    use std::net::TcpStream;
+    use std::sync::Barrier;
+
+    /// A loopback address whose port was free a moment ago.
+    fn free_address() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address")
+    }
 
     #[test]
-    fn a_port_that_listens_elsewhere_is_refused_even_when_it_would_be_shared() {
-        let loopback = "127.0.0.1:0".parse().expect("address");
-        let first = reserve(loopback, 3).expect("reserve");
-        let address = first.address();
-        assert_eq!(reserve(address, 1).expect_err("reserved only").kind(), io::ErrorKind::AddrInUse);
-        let listening = first.listen().expect("listen");
-        assert_eq!(listening.len(), 3);
-        assert_eq!(reserve(address, 2).expect_err("listening").kind(), io::ErrorKind::AddrInUse);
-        drop(listening);
-        reserve(address, 2).expect("free again");
+    fn a_port_is_ours_alone_from_the_reservation_on() {
+        for workers in [1, 3] {
+            let address = free_address();
+            let first = reserve(address, workers).expect("reserve");
+            assert_eq!(reserve(address, 1).expect_err("reserved only").kind(), io::ErrorKind::AddrInUse);
+            let listening = first.listen().expect("listen");
+            assert_eq!(listening.len(), workers);
+            assert_eq!(reserve(address, 2).expect_err("listening").kind(), io::ErrorKind::AddrInUse);
+            drop(listening);
+            reserve(address, 2).expect("free again");
+        }
+    }
+
+    #[test]
+    fn of_several_that_reserve_at_once_at_most_one_has_the_port() {
+        for _ in 0..50 {
+            let address = free_address();
+            let start = Barrier::new(4);
+            let try_it = || {
+                start.wait();
+                reserve(address, 2).ok()
+            };
+            let winners = std::thread::scope(|scope| {
+                let racing: Vec<_> = (0..4).map(|_| scope.spawn(try_it)).collect();
+                racing.into_iter().filter_map(|one| one.join().expect("no panic")).collect::<Vec<_>>()
+            });
+            assert!(winners.len() <= 1, "{winners:?}");
+        }
+    }
+
+    #[test]
+    fn connections_in_time_wait_do_not_keep_a_successor_out() {
+        let address = free_address();
+        let listening = reserve(address, 1).expect("reserve").listen().expect("listen");
+        let mut client = TcpStream::connect(address).expect("connect");
+        listening[0].set_nonblocking(false).expect("blocking");
+        // the side that closes first is the one that waits
+        drop(listening[0].accept().expect("accept"));
+        assert_eq!(client.read(&mut [0]).expect("end of stream"), 0);
+        drop((client, listening));
+        reserve(address, 2).expect("reserve again").listen().expect("listen again");
+    }
+
+    #[test]
+    fn port_0_takes_a_free_one_for_every_worker() {
+        let reserved = reserve("127.0.0.1:0".parse().expect("address"), 3).expect("reserve");
+        let address = reserved.address();
+        assert_ne!(address.port(), 0);
+        for listener in reserved.listen().expect("listen") {
+            assert_eq!(listener.local_addr().expect("address"), address);
+        }
     }
 }
