@@ -1,0 +1,62 @@
+//! A snapshot on its way to serving: everything built, bound and written that it needs, and nothing changed yet.
+
+use super::listeners::{PortSet, Reserver};
+use crate::disk::{Disk, Staged};
+use crate::listener::Reserved;
+use policy::diagnostic::{Code, Diagnostic};
+use policy::snapshot;
+use policy::table::{Purpose, RouteTable};
+use proto::v1::Snapshot;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// A prepared snapshot. Dropping it frees its ports and removes its file.
+pub(super) struct Candidate {
+    pub(super) snapshot: Snapshot,
+    pub(super) table: RouteTable,
+    /// Every port of its config.
+    pub(super) ports: PortSet,
+    /// Those of them that are not open yet.
+    pub(super) reserved: BTreeMap<u16, Reserved>,
+    /// Its file; none for a snapshot that came from the disk.
+    pub(super) staged: Option<Staging>,
+}
+
+/// A snapshot that cannot be written can still serve.
+pub(super) type Staging = io::Result<Staged>;
+
+/// What a build needs from outside; moved to a blocking thread.
+pub(super) struct Build {
+    /// Whose targets live on.
+    pub(super) previous: Option<Arc<RouteTable>>,
+    /// Binds the config's ports; none while draining.
+    pub(super) ports: Option<Reserver>,
+    /// Where the snapshot is to be written.
+    pub(super) disk: Option<Arc<Disk>>,
+}
+
+impl Build {
+    pub(super) fn candidate(self, snapshot: Snapshot) -> Result<Candidate, Vec<Diagnostic>> {
+        let table = self.table(&snapshot)?;
+        let ports = PortSet::from([table.server.port]);
+        let reserved = self.ports.map_or_else(|| Ok(BTreeMap::new()), |reserver| reserver.reserve(&ports))?;
+        let staged = self.disk.map(|disk| disk.stage(&snapshot));
+        if let Some(Err(error)) = &staged {
+            tracing::error!(%error, version = snapshot.version, "cannot write the snapshot to disk");
+        }
+        Ok(Candidate { snapshot, table, ports, reserved, staged })
+    }
+
+    fn table(&self, snapshot: &Snapshot) -> Result<RouteTable, Vec<Diagnostic>> {
+        let config = snapshot::open(snapshot).map_err(|error| {
+            vec![Diagnostic::new(Code::SNAPSHOT, error.to_string()).help(format!(
+                "this instance runs version {} of the program; the control plane must not be newer",
+                env!("CARGO_PKG_VERSION")
+            ))]
+        })?;
+        let table = RouteTable::build(&config, self.previous.as_deref(), Purpose::Serve)
+            .map_err(|problems| problems.into_iter().map(Diagnostic::from).collect::<Vec<_>>())?;
+        Ok(table.identified(snapshot.version, snapshot.sha256.clone()))
+    }
+}
