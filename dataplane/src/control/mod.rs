@@ -1,0 +1,131 @@
+//! The line to the control plane: joined, served, and joined again for as long as the process lives.
+//!
+//! Nothing that happens here touches traffic but a commit: an absent, slow, broken or lying control plane costs a log
+//! line and a reconnect.
+
+mod backoff;
+mod session;
+
+use crate::activation::Activation;
+use crate::gateway::Gateway;
+use crate::status::Board;
+use backoff::Backoff;
+use proto::v1::Hello;
+use session::{Ended, Session};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tonic::transport::{Endpoint, Uri};
+
+/// A status at least this often, so that silence means something.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// To connect, and to be answered once connected.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer that is gone without a word is noticed after interval and timeout together.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest table: well above what 100 000 routes take.
+const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+
+/// A 10 000-route snapshot is about this large, and then needs no window update on its way.
+const WINDOW: u32 = 4 * 1024 * 1024;
+
+/// What stays the same in every [`Hello`].
+#[derive(Debug, Clone)]
+pub struct Identification {
+    /// This instance's name.
+    pub instance: String,
+    /// Where traffic is served.
+    pub bind: String,
+    /// Where the admin HTTP answers.
+    pub admin: String,
+    /// Threads that serve traffic.
+    pub workers: u32,
+    /// When the process started.
+    pub started_ms: i64,
+}
+
+/// The control task's all.
+pub struct Control {
+    /// Whom to join.
+    pub control_plane: Uri,
+    /// Who joins.
+    pub identification: Identification,
+    /// What commits change.
+    pub activation: Activation,
+    /// For the status.
+    pub gateway: Arc<Gateway>,
+    /// For the status.
+    pub board: Board,
+}
+
+impl Control {
+    /// Runs until the runtime ends.
+    pub async fn run(mut self) {
+        let endpoint = endpoint(&self.control_plane);
+        let mut backoff = Backoff::default();
+        let mut reported = String::new();
+        loop {
+            let begun = Instant::now();
+            let ended = match Session::join(&endpoint, &mut self).await {
+                Ok(session) => {
+                    reported.clear();
+                    session.serve().await
+                }
+                Err(ended) => ended,
+            };
+            self.activation.abandon();
+            backoff.session_lasted(begun.elapsed());
+            let wait = backoff.next(fastrand::f64());
+            self.report(&ended, wait, &mut reported);
+            tokio::time::sleep(wait).await;
+            // what kept the snapshot on disk from serving at the start, a taken port, may be over by now
+            self.activation.restore().await;
+        }
+    }
+
+    /// Loud when something is new, quiet while it only goes on.
+    fn report(&self, ended: &Ended, wait: Duration, last: &mut String) {
+        let (reason, retry_ms) = (ended.to_string(), wait.as_millis() as u64);
+        if reason == *last {
+            tracing::debug!(control_plane = %self.control_plane, reason, retry_ms, "still no control plane");
+            return;
+        }
+        tracing::warn!(control_plane = %self.control_plane, reason, retry_ms, "no control plane, traffic goes on");
+        *last = reason;
+    }
+
+    fn hello(&self) -> Hello {
+        let Identification { instance, bind, admin, workers, started_ms } = self.identification.clone();
+        let running = self.board.get();
+        let (active_version, active_sha256) =
+            running.active.map_or((0, String::new()), |identity| (identity.version, identity.sha256));
+        Hello {
+            instance,
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_id: running.cluster_id,
+            active_version,
+            active_sha256,
+            bind,
+            admin,
+            workers,
+            started_ms,
+        }
+    }
+}
+
+fn endpoint(control_plane: &Uri) -> Endpoint {
+    Endpoint::from(control_plane.clone())
+        .connect_timeout(JOIN_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+}
+
+#[cfg(test)]
+mod tests;

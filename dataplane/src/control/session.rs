@@ -1,0 +1,169 @@
+//! One stream to the control plane, from the hello to the reason why it ended.
+
+use super::{Control, JOIN_TIMEOUT, MAX_MESSAGE, STATUS_EVERY};
+use crate::activation::{Committed, NotPrepared};
+use crate::status;
+use policy::diagnostic::Diagnostic;
+use proto::v1::control_plane_message::Message as Order;
+use proto::v1::data_plane_message::Message as Fact;
+use proto::v1::discovery_client::DiscoveryClient;
+use proto::v1::{
+    Abort, Active, Commit, ControlPlaneMessage, DataPlaneMessage, Prepare, Prepared, Rejected, Snapshot,
+};
+use std::time::Instant;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Channel, Endpoint};
+
+/// Facts that the control plane has not taken yet; more, and it does not read.
+const OUTBOX: usize = 64;
+
+pub(super) struct Session<'a> {
+    control: &'a mut Control,
+    outbox: mpsc::Sender<DataPlaneMessage>,
+    inbox: Streaming<ControlPlaneMessage>,
+}
+
+/// Why a session is over. There is no good reason: a control plane never hangs up on purpose.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("no answer in {JOIN_TIMEOUT:?}")]
+    NoAnswer,
+    #[error("{}: {}", .0.code(), .0.message())]
+    Rpc(tonic::Status),
+    #[error("it closed the stream")]
+    Closed,
+    #[error("it does not read what this instance sends")]
+    NotReading,
+    #[error("it sent {0}")]
+    Malformed(&'static str),
+    #[error("it ordered a commit out of turn: {0}")]
+    OutOfTurn(#[from] NotPrepared),
+}
+
+impl<'a> Session<'a> {
+    /// Says hello and waits to be taken in.
+    pub(super) async fn join(endpoint: &Endpoint, control: &'a mut Control) -> Result<Self, Ended> {
+        let (outbox, queue) = mpsc::channel(OUTBOX);
+        send(&outbox, Fact::Hello(control.hello()))?;
+        let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
+        tracing::info!(control_plane = %control.control_plane, "joined the control plane");
+        Ok(Self { control, outbox, inbox })
+    }
+
+    /// Obeys and reports until it ends.
+    pub(super) async fn serve(mut self) -> Ended {
+        let mut changes = self.control.board.watch();
+        let mut ticks = interval(STATUS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                received = self.inbox.message() => match received {
+                    Ok(Some(message)) => self.obey(message).await,
+                    Ok(None) => Err(Ended::Closed),
+                    Err(status) => Err(Ended::Rpc(status)),
+                },
+                () = changed(&mut changes) => self.send_status(),
+                _ = ticks.tick() => self.send_status(),
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    async fn obey(&mut self, message: ControlPlaneMessage) -> Result<(), Ended> {
+        match message.message {
+            Some(Order::Prepare(Prepare { snapshot: Some(snapshot) })) => self.prepare(snapshot).await,
+            Some(Order::Prepare(Prepare { snapshot: None })) => {
+                Err(Ended::Malformed("a prepare without a snapshot"))
+            }
+            Some(Order::Commit(Commit { version })) => self.commit(version).await,
+            Some(Order::Abort(Abort { version, reason })) => {
+                tracing::info!(version, reason, "config aborted");
+                self.control.activation.abort(version);
+                Ok(())
+            }
+            None => Err(Ended::Malformed("a message that this version does not know")),
+        }
+    }
+
+    async fn prepare(&mut self, snapshot: Snapshot) -> Result<(), Ended> {
+        let begun = Instant::now();
+        let (version, sha256) = (snapshot.version, snapshot.sha256.clone());
+        match self.control.activation.prepare(snapshot).await {
+            Ok(()) => {
+                let took_us = begun.elapsed().as_micros() as u64;
+                tracing::info!(version, sha256, took_us, "config prepared");
+                self.send(Fact::Prepared(Prepared { version, sha256, took_us }))
+            }
+            Err(diagnostics) => {
+                for problem in &diagnostics {
+                    tracing::warn!(version, %problem, "config rejected");
+                }
+                let diagnostics = diagnostics.into_iter().map(Diagnostic::into).collect();
+                self.send(Fact::Rejected(Rejected { version, diagnostics }))
+            }
+        }
+    }
+
+    async fn commit(&mut self, version: u64) -> Result<(), Ended> {
+        let Committed { identity, took } = self.control.activation.commit(version).await?;
+        let (sha256, took_us) = (identity.sha256, took.as_micros() as u64);
+        self.send(Fact::Active(Active { version, sha256, took_us }))
+    }
+
+    fn send_status(&self) -> Result<(), Ended> {
+        let Control { board, gateway, .. } = &*self.control;
+        self.send(Fact::Status(status::report(&board.get(), gateway)))
+    }
+
+    fn send(&self, fact: Fact) -> Result<(), Ended> {
+        send(&self.outbox, fact)
+    }
+}
+
+/// Never waits: whoever does not read is left, not waited for.
+fn send(outbox: &mpsc::Sender<DataPlaneMessage>, fact: Fact) -> Result<(), Ended> {
+    outbox.try_send(DataPlaneMessage { message: Some(fact) }).map_err(|e| match e {
+        mpsc::error::TrySendError::Full(_) => Ended::NotReading,
+        mpsc::error::TrySendError::Closed(_) => Ended::Closed,
+    })
+}
+
+async fn join(
+    endpoint: &Endpoint,
+    queue: mpsc::Receiver<DataPlaneMessage>,
+) -> Result<Streaming<ControlPlaneMessage>, Ended> {
+    let channel = endpoint.connect().await.map_err(|e| Ended::Connect(root_cause(&e)))?;
+    let inbox = client(channel).join(ReceiverStream::new(queue)).await.map_err(Ended::Rpc)?;
+    Ok(inbox.into_inner())
+}
+
+fn client(channel: Channel) -> DiscoveryClient<Channel> {
+    DiscoveryClient::new(channel)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// tonic says "transport error"; what happened stands at the end of the chain.
+fn root_cause(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// Resolves when what runs has changed; never, once nobody is left to change it.
+async fn changed<T>(watch: &mut watch::Receiver<T>) {
+    if watch.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
