@@ -1,0 +1,126 @@
+//! Holds many idle keep-alive connections against one data plane and prints what each costs it.
+
+use anyhow::Context as _;
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use tests::config;
+use tests::fleet::{Fleet, Setup};
+use tests::upstream::{After, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+#[derive(Debug, Parser)]
+#[command(about = "Memory of a data plane per idle keep-alive connection")]
+struct Arguments {
+    /// Connections to hold
+    #[arg(long, default_value_t = 15_000)]
+    connections: usize,
+    /// Worker threads of the data plane
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Fails when a connection costs more KiB than this
+    #[arg(long, default_value_t = 10.0)]
+    budget: f64,
+}
+
+/// Connections opened at a time.
+const AT_ONCE: usize = 100;
+
+/// Source addresses, so that their ports do not run out.
+const SOURCES: usize = 4;
+
+/// Everything must stand by then.
+const LIMIT: Duration = Duration::from_secs(300);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    // before the fleet starts: it inherits the limit
+    raise_open_files(arguments.connections as u64 + 1000)?;
+    let upstream =
+        Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::KeepOpen).await;
+    let setup = Setup { data_planes: 1, workers: arguments.workers };
+    let mut fleet = Fleet::start_with(setup, |port| {
+        config::forward_all(port, upstream.address())
+            .replace("drain_delay: 0s", "drain_delay: 0s\n  idle_timeout: 1h")
+    })
+    .await;
+    let address = fleet.address(0);
+    // pools, buffers and allocator arenas that every data plane has
+    let warm = open(address, 0, 100).await?;
+    let before = fleet.data_plane(0).memory_kib("VmRSS");
+
+    let started = Instant::now();
+    let mut held = tokio::time::timeout(LIMIT, open(address, 100, arguments.connections))
+        .await
+        .with_context(|| format!("the connections do not stand after {LIMIT:?}"))??;
+    let opened = started.elapsed();
+    let after = fleet.data_plane(0).memory_kib("VmRSS");
+    let each = after.saturating_sub(before) as f64 / held.len() as f64;
+
+    let mut alive = 0;
+    for stream in held.iter_mut().step_by(100) {
+        alive += usize::from(ask(stream).await.is_ok());
+    }
+    println!(
+        "{} idle keep-alive connections, opened and used once in {:.1} s",
+        held.len(),
+        opened.as_secs_f64()
+    );
+    println!(
+        "  resident memory {before} KiB → {after} KiB: {each:.2} KiB each (budget {} KiB)",
+        arguments.budget
+    );
+    println!("  {alive} of {} asked again still answer", held.len().div_ceil(100));
+    drop(warm);
+    anyhow::ensure!(alive == held.len().div_ceil(100), "connections were lost");
+    anyhow::ensure!(each <= arguments.budget, "over budget");
+    Ok(())
+}
+
+fn raise_open_files(wanted: u64) -> anyhow::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let maximum = maximum.map(|maximum| maximum.max(wanted));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).with_context(|| {
+        format!("cannot raise the limit of open files to {wanted}; try `ulimit -n {wanted}`")
+    })
+}
+
+/// Opens connections and sends one request on each, so that all are idle between two requests.
+async fn open(address: SocketAddr, first: usize, count: usize) -> anyhow::Result<Vec<TcpStream>> {
+    let mut held = Vec::with_capacity(count);
+    let mut opening = JoinSet::new();
+    for n in first..first + count {
+        if opening.len() == AT_ONCE {
+            held.push(opening.join_next().await.context("one is opening")???);
+        }
+        opening.spawn(async move {
+            let socket = TcpSocket::new_v4()?;
+            let source = Ipv4Addr::new(127, 1, 0, 1 + (n % SOURCES) as u8);
+            socket.bind((source, 0).into())?;
+            let mut stream = socket.connect(address).await?;
+            ask(&mut stream).await?;
+            anyhow::Ok(stream)
+        });
+    }
+    while let Some(opened) = opening.join_next().await {
+        held.push(opened??);
+    }
+    Ok(held)
+}
+
+async fn ask(stream: &mut TcpStream) -> anyhow::Result<()> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+    let mut answer = Vec::with_capacity(1024);
+    while !answer.ends_with(b"\r\n\r\nok") {
+        anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "closed");
+    }
+    anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Constant load, open WebSockets and slow downloads over many applies: nothing may be lost, nothing may be closed.
+
+use anyhow::Context as _;
+use clap::Parser;
+use futures_util::{SinkExt, StreamExt};
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tests::config;
+use tests::fleet::{Fleet, Setup};
+use tests::upstream::{After, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+
+#[derive(Debug, Parser)]
+#[command(about = "Requests lost, streams closed and memory over many applies under load")]
+struct Arguments {
+    /// Configs applied, one after the other
+    #[arg(long, default_value_t = 200)]
+    applies: usize,
+    /// Data planes
+    #[arg(long, default_value_t = 1)]
+    data_planes: u8,
+    /// Keep-alive connections under constant load, over all data planes
+    #[arg(long, default_value_t = 32)]
+    clients: usize,
+    /// Open WebSockets
+    #[arg(long, default_value_t = 50)]
+    websockets: usize,
+    /// Slow downloads
+    #[arg(long, default_value_t = 20)]
+    downloads: usize,
+    /// Fails when a data plane's resident memory grows by more KiB
+    #[arg(long, default_value_t = 32 << 10)]
+    growth: u64,
+}
+
+/// What the load has seen, shared by all of it.
+#[derive(Debug, Default)]
+struct Tally {
+    over: AtomicBool,
+    requests: AtomicU64,
+    messages: AtomicU64,
+    download_bytes: AtomicU64,
+    lost: Mutex<Vec<String>>,
+    closed: Mutex<Vec<String>>,
+}
+
+/// The fakes behind the three routes.
+struct Targets {
+    fast: Upstream,
+    websocket: Upstream,
+    slow: Upstream,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let targets = Targets {
+        fast: Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::KeepOpen).await,
+        websocket: Upstream::websocket().await,
+        slow: Upstream::download(1024, None, Some(Duration::from_millis(20))).await,
+    };
+    let setup = Setup { data_planes: arguments.data_planes, workers: 1 };
+    let mut fleet = Fleet::start_with(setup, |port| table(port, &targets, 0)).await;
+
+    let tally = Arc::new(Tally::default());
+    let mut load = JoinSet::new();
+    let addresses = fleet.addresses();
+    let mut next = addresses.iter().copied().cycle();
+    for _ in 0..arguments.clients {
+        load.spawn(requests(next.next().context("a data plane")?, Arc::clone(&tally)));
+    }
+    for _ in 0..arguments.websockets {
+        load.spawn(messages(next.next().context("a data plane")?, Arc::clone(&tally)));
+    }
+    for _ in 0..arguments.downloads {
+        load.spawn(download(next.next().context("a data plane")?, Arc::clone(&tally)));
+    }
+
+    let mut applies = Histogram::<u64>::new(3)?;
+    // growth is measured after the first tenth: pools and buffers have their size by then
+    let warm = (arguments.applies / 10).max(1);
+    let mut before = Vec::new();
+    let started = Instant::now();
+    for round in 1..=arguments.applies {
+        let began = Instant::now();
+        let applied = fleet.apply(&table(fleet.port(), &targets, round), &[]).await;
+        anyhow::ensure!(applied.code == 0, "apply {round} ended with {}: {}", applied.code, applied.text());
+        applies.record(began.elapsed().as_micros() as u64)?;
+        if round == warm {
+            before = memory(&mut fleet);
+        }
+    }
+    let elapsed = started.elapsed();
+    let after = memory(&mut fleet);
+    tally.over.store(true, Ordering::Relaxed);
+    while let Some(ended) = load.join_next().await {
+        ended?;
+    }
+    report(&arguments, &tally, &applies, elapsed, (&before, &after))
+}
+
+fn report(
+    arguments: &Arguments,
+    tally: &Tally,
+    applies: &Histogram<u64>,
+    elapsed: Duration,
+    (before, after): (&[u64], &[u64]),
+) -> anyhow::Result<()> {
+    let (lost, closed) = (tally.lost.lock(), tally.closed.lock());
+    let requests = tally.requests.load(Ordering::Relaxed);
+    let rate = requests as f64 / elapsed.as_secs_f64();
+    println!("{} applies in {:.1} s", arguments.applies, elapsed.as_secs_f64());
+    println!(
+        "  apply (gatewayctl's own start included): median {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        applies.value_at_quantile(0.5) as f64 / 1e3,
+        applies.value_at_quantile(0.99) as f64 / 1e3,
+        applies.max() as f64 / 1e3
+    );
+    println!("  requests {requests} ({rate:.0}/s), lost {}", lost.len());
+    println!(
+        "  WebSockets {}, messages echoed {}; downloads {}, bytes {}; streams closed {}",
+        arguments.websockets,
+        tally.messages.load(Ordering::Relaxed),
+        arguments.downloads,
+        tally.download_bytes.load(Ordering::Relaxed),
+        closed.len()
+    );
+    for (at, (before, after)) in before.iter().zip(after).enumerate() {
+        println!("  dp-{}: resident memory {before} KiB → {after} KiB", at + 1);
+    }
+    for what in lost.iter().chain(closed.iter()).take(10) {
+        println!("  {what}");
+    }
+    anyhow::ensure!(lost.is_empty(), "requests were lost");
+    anyhow::ensure!(closed.is_empty(), "streams were closed");
+    let grown =
+        before.iter().zip(after).any(|(before, after)| after.saturating_sub(*before) > arguments.growth);
+    anyhow::ensure!(!grown, "memory grew by more than {} KiB", arguments.growth);
+    Ok(())
+}
+
+/// Three routes that stay and one that changes every round.
+fn table(port: u16, targets: &Targets, round: usize) -> String {
+    let route = |name: &str, prefix: &str, upstream: &Upstream| {
+        format!(
+            "  - {{name: {name}, prefix: {prefix}, targets: [{{addr: \"http://{}\"}}]}}\n",
+            upstream.address()
+        )
+    };
+    config::server(port, "")
+        + "routes:\n"
+        + &route("fast", "/fast", &targets.fast)
+        + &route("ws", "/ws", &targets.websocket)
+        + &route("slow", "/slow", &targets.slow)
+        + &route(&format!("round-{round}"), &format!("/round-{round}"), &targets.fast)
+}
+
+fn memory(fleet: &mut Fleet) -> Vec<u64> {
+    (0..fleet.addresses().len()).map(|at| fleet.data_plane(at).memory_kib("VmRSS")).collect()
+}
+
+/// One request after the other on one connection; every one that gets no 200 is lost.
+async fn requests(address: SocketAddr, tally: Arc<Tally>) {
+    while !tally.over.load(Ordering::Relaxed) {
+        if let Err(error) = requests_on_one_connection(address, &tally).await {
+            tally.lost.lock().push(format!("request: {error:#}"));
+        }
+    }
+}
+
+async fn requests_on_one_connection(address: SocketAddr, tally: &Tally) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut answer = Vec::with_capacity(1024);
+    while !tally.over.load(Ordering::Relaxed) {
+        answer.clear();
+        stream.write_all(b"GET /fast HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+        while !answer.ends_with(b"\r\n\r\nok") {
+            anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "closed after {} bytes", answer.len());
+        }
+        anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+        tally.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// One WebSocket for the whole time.
+async fn messages(address: SocketAddr, tally: Arc<Tally>) {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://{address}/ws"), stream).await?;
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        while !tally.over.load(Ordering::Relaxed) {
+            pace.tick().await;
+            socket.send(Message::text("ping")).await?;
+            let echo = socket.next().await.context("closed")??;
+            anyhow::ensure!(echo.is_text(), "{echo:?}");
+            tally.messages.fetch_add(1, Ordering::Relaxed);
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = exchange.await {
+        tally.closed.lock().push(format!("WebSocket: {error:#}"));
+    }
+}
+
+/// One download without end for the whole time.
+async fn download(address: SocketAddr, tally: Arc<Tally>) {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+        let mut piece = vec![0; 16 * 1024];
+        while !tally.over.load(Ordering::Relaxed) {
+            let read = stream.read(&mut piece).await?;
+            anyhow::ensure!(read > 0, "closed");
+            tally.download_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = exchange.await {
+        tally.closed.lock().push(format!("download: {error:#}"));
+    }
+}
