@@ -1,1 +1,105 @@
-fn main() {}
+//! The control plane's program: parse, start, wait for a signal.
+
+use clap::{Parser, ValueEnum};
+use controlplane::{Bound, Settings, StartError};
+use sd_notify::NotifyState;
+use std::io;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The control plane of mini-gateway: watches a config file, validates it and rolls it out to every data plane, all or
+/// nothing.
+///
+/// Exit codes: 0 stopped by a signal, 1 the start failed, 2 wrong usage, 3 the config is invalid and no earlier
+/// version can be served.
+#[derive(Debug, Parser)]
+#[command(name = "controlplane", version)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+
+    /// How log lines on stderr look.
+    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_log(arguments.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(arguments.settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    // before the start, so that a signal during it is not lost
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let bound = controlplane::start(settings).await?;
+    notify_systemd(&[NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reread(&bound),
+        }
+    }
+    tracing::info!("shutting down");
+    notify_systemd(&[NotifyState::Stopping]);
+    bound.shutdown().await;
+    Ok(())
+}
+
+fn reread(bound: &Bound) {
+    tracing::info!("reading the config file again");
+    bound.reread();
+}
+
+/// Does nothing unless systemd asked to be told.
+fn notify_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be notified");
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(StartError::InvalidConfig(rendered)) => {
+            eprintln!("{rendered}");
+            ExitCode::from(3)
+        }
+        Some(StartError::Exposed(_)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What the actor can be told, and the handle to tell it.
+
+use super::feed::Follower;
+use crate::candidate::Candidate;
+use crate::fleet::StreamId;
+use crate::source::Reading;
+use crate::watcher::Observation;
+use proto::v1::{self, data_plane_message};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+/// The way down to one data plane.
+pub(crate) type Outbox = mpsc::Sender<Result<v1::ControlPlaneMessage, Status>>;
+
+/// A change somebody asks for.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) contents: Contents,
+    pub(crate) origin: Origin,
+    /// 0: does not matter.
+    pub(crate) base_version: u64,
+    pub(crate) dry_run: bool,
+    pub(crate) allow_empty: bool,
+    pub(crate) author: String,
+    pub(crate) note: String,
+    pub(crate) timeout: Duration,
+    pub(crate) follower: Option<Follower>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Contents {
+    New(Candidate),
+    /// Those of an earlier version; 0: of the one before the current.
+    Earlier(u64),
+}
+
+/// Through which door a change came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The watched file already holds it.
+    File,
+    /// It is written to the watched file once it is committed.
+    Admin,
+}
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Change(Change),
+    Push { instances: Vec<String>, timeout: Duration, follower: Follower },
+    Follow { follower: Follower, found: oneshot::Sender<bool> },
+    Status(oneshot::Sender<v1::GetStatusResponse>),
+    Join { stream: StreamId, hello: v1::Hello, outbox: Outbox },
+    Leave { instance: String, stream: StreamId },
+    Hear { instance: String, stream: StreamId, message: data_plane_message::Message },
+    File(Observation),
+    FileChecked { reading: Reading, number: u64, checked: Result<Candidate, Vec<v1::Diagnostic>> },
+}
+
+/// Tells the actor. A full mailbox slows the teller down.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    mailbox: mpsc::Sender<Message>,
+    streams: Arc<AtomicU64>,
+}
+
+/// The actor has ended: the control plane is shutting down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopped;
+
+impl From<Stopped> for Status {
+    fn from(Stopped: Stopped) -> Self {
+        Status::unavailable("the control plane is shutting down")
+    }
+}
+
+impl Handle {
+    pub(super) fn new(mailbox: mpsc::Sender<Message>) -> Self {
+        Self { mailbox, streams: Arc::new(AtomicU64::new(1)) }
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Stopped> {
+        self.mailbox.send(message).await.map_err(|_| Stopped)
+    }
+
+    pub(crate) async fn change(&self, change: Change) -> Result<(), Stopped> {
+        self.send(Message::Change(change)).await
+    }
+
+    pub(crate) async fn push(
+        &self,
+        instances: Vec<String>,
+        timeout: Duration,
+        follower: Follower,
+    ) -> Result<(), Stopped> {
+        self.send(Message::Push { instances, timeout, follower }).await
+    }
+
+    /// False: there is no rollout to follow and none to tell of.
+    pub(crate) async fn follow(&self, follower: Follower) -> Result<bool, Stopped> {
+        let (found, answer) = oneshot::channel();
+        self.send(Message::Follow { follower, found }).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    pub(crate) async fn status(&self) -> Result<v1::GetStatusResponse, Stopped> {
+        let (status, answer) = oneshot::channel();
+        self.send(Message::Status(status)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    pub(crate) async fn join(&self, hello: v1::Hello, outbox: Outbox) -> Result<StreamId, Stopped> {
+        let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed));
+        self.send(Message::Join { stream, hello, outbox }).await?;
+        Ok(stream)
+    }
+
+    pub(crate) async fn leave(&self, instance: String, stream: StreamId) -> Result<(), Stopped> {
+        self.send(Message::Leave { instance, stream }).await
+    }
+
+    pub(crate) async fn hear(
+        &self,
+        instance: String,
+        stream: StreamId,
+        message: data_plane_message::Message,
+    ) -> Result<(), Stopped> {
+        self.send(Message::Hear { instance, stream, message }).await
+    }
+
+    pub(crate) async fn file(&self, observation: Observation) -> Result<(), Stopped> {
+        self.send(Message::File(observation)).await
+    }
+
+    pub(super) async fn file_checked(
+        &self,
+        reading: Reading,
+        number: u64,
+        checked: Result<Candidate, Vec<v1::Diagnostic>>,
+    ) -> Result<(), Stopped> {
+        self.send(Message::FileChecked { reading, number, checked }).await
+    }
+}

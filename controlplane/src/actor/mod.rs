@@ -1,0 +1,309 @@
+//! The one owner of versions, store and fleet: takes messages one at a time, executes what the coordinator decides.
+//!
+//! One change is rolled out at a time, others wait in a queue. Calls that block (store, file) run on a blocking thread
+//! and are awaited here: nothing may overtake a decision on its way to the disk.
+
+mod change;
+mod feed;
+mod file;
+mod message;
+
+pub(crate) use feed::Follower;
+pub(crate) use file::describe;
+pub(crate) use message::{Change, Contents, Handle, Origin, Outbox, Stopped};
+
+use crate::fleet::{Now, StreamId};
+use crate::rollout::{Coordinator, Effect};
+use crate::source::WatchedFile;
+use crate::store::{Store, StoreError, StoredVersion};
+use change::Running;
+use feed::Feed;
+use file::FileState;
+use message::Message;
+use proto::v1::{self, Outcome, Step, rollout_event::Event};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tonic::Status;
+
+/// Messages waiting before those who send them are slowed down.
+const MAILBOX: usize = 1024;
+
+/// How long the fleet may take for each phase unless the request says otherwise.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Something to be done when nothing else is under way.
+#[derive(Debug)]
+enum Job {
+    Change(Change),
+    Push { instances: Vec<String>, timeout: Duration, follower: Follower },
+}
+
+pub(crate) struct Actor {
+    handle: Handle,
+    store: Arc<dyn Store>,
+    coordinator: Coordinator,
+    outboxes: HashMap<StreamId, Outbox>,
+    queue: VecDeque<Job>,
+    running: Option<Running>,
+    feed: Feed,
+    file: FileState,
+    /// Routes in the current table.
+    routes: usize,
+    /// The highest version number used, also by dry runs.
+    last_version: u64,
+}
+
+/// Starts the actor on the current version. It ends when `stop` turns true.
+pub(crate) fn spawn(
+    store: Arc<dyn Store>,
+    current: StoredVersion,
+    last_version: u64,
+    watched: WatchedFile,
+    config_problem: String,
+    stop: watch::Receiver<bool>,
+) -> Result<(Handle, tokio::task::JoinHandle<()>), prost::DecodeError> {
+    let routes = <v1::RouteTable as prost::Message>::decode(current.table.clone())?.routes.len();
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let handle = Handle::new(mailbox);
+    let actor = Actor {
+        handle: handle.clone(),
+        file: FileState::new(watched, &current.source, config_problem),
+        coordinator: Coordinator::new(snapshot(store.cluster_id(), &current), fastrand::Rng::new()),
+        store,
+        outboxes: HashMap::new(),
+        queue: VecDeque::new(),
+        running: None,
+        feed: Feed::default(),
+        routes,
+        last_version,
+    };
+    Ok((handle, tokio::spawn(actor.run(messages, stop))))
+}
+
+/// A stored version as it goes to data planes; the table's bytes are shared, not copied.
+fn snapshot(cluster_id: &str, version: &StoredVersion) -> v1::Snapshot {
+    v1::Snapshot {
+        cluster_id: cluster_id.to_owned(),
+        version: version.record.version,
+        sha256: version.record.sha256.clone(),
+        created_ms: version.record.created_ms,
+        author: version.record.author.clone(),
+        note: version.record.note.clone(),
+        table: version.table.clone(),
+    }
+}
+
+impl Actor {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let deadline = self.coordinator.next_deadline().map(Instant::from_std);
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                () = sleep_until(deadline) => self.coordinator.tick(Now::read()),
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+            }
+            self.execute().await;
+            while self.running.is_none()
+                && let Some(job) = self.queue.pop_front()
+            {
+                self.begin(job).await;
+                self.execute().await;
+            }
+        }
+        // dropping the outboxes ends every stream; an undecided version is settled by the next start
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = Now::read();
+        match message {
+            Message::Change(change) => self.queue.push_back(Job::Change(change)),
+            Message::Push { instances, timeout, follower } => {
+                self.queue.push_back(Job::Push { instances, timeout, follower });
+            }
+            Message::Follow { follower, found } => {
+                let _ = found.send(self.feed.follow(follower));
+            }
+            Message::Status(status) => {
+                let _ = status.send(self.status(now));
+            }
+            Message::Join { stream, hello, outbox } => {
+                tracing::info!(
+                    instance = hello.instance,
+                    version = hello.active_version,
+                    "data plane joined"
+                );
+                self.outboxes.insert(stream, outbox);
+                self.coordinator.join(now, stream, hello);
+            }
+            Message::Leave { instance, stream } => {
+                if self.outboxes.remove(&stream).is_some() {
+                    tracing::info!(instance, "data plane left");
+                }
+                self.coordinator.leave(now, &instance, stream);
+            }
+            Message::Hear { instance, stream, message } => {
+                self.coordinator.hear(now, &instance, stream, message);
+            }
+            Message::File(observation) => self.file_observed(observation),
+            Message::FileChecked { reading, number, checked } => {
+                self.file_checked(&reading, number, checked);
+            }
+        }
+    }
+
+    async fn begin(&mut self, job: Job) {
+        match job {
+            Job::Change(change) => self.begin_change(change).await,
+            Job::Push { instances, timeout, follower } => {
+                self.running = Some(Running::Push);
+                self.feed.begin(Some(follower));
+                self.coordinator.push(Now::read(), &instances, timeout);
+            }
+        }
+    }
+
+    /// Does what the coordinator has decided, until it has nothing more to say.
+    async fn execute(&mut self) {
+        loop {
+            let effects = self.coordinator.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Send { instance, stream, message } => self.send(&instance, stream, message),
+                    Effect::Replace { stream } => self.replace(stream),
+                    Effect::Persist { version } => self.persist(version).await,
+                    Effect::Tell(event) => self.tell(event).await,
+                }
+            }
+            // the commits are on their way: the file follows
+            self.publish().await;
+        }
+    }
+
+    fn send(&mut self, instance: &str, stream: StreamId, message: v1::ControlPlaneMessage) {
+        let Some(outbox) = self.outboxes.get(&stream) else { return };
+        if outbox.try_send(Ok(message)).is_err() {
+            // it reads nothing any more, or has just gone: either way it must join again to be told the truth
+            tracing::warn!(instance, "data plane does not read its stream, closing it");
+            self.outboxes.remove(&stream);
+            self.coordinator.leave(Now::read(), instance, stream);
+        }
+    }
+
+    fn replace(&mut self, stream: StreamId) {
+        if let Some(outbox) = self.outboxes.remove(&stream) {
+            tracing::warn!("a second stream of the same instance name took the first one's place");
+            let status = Status::aborted("another stream of this instance name has taken this one's place");
+            let _ = outbox.try_send(Err(status));
+        }
+    }
+
+    async fn persist(&mut self, version: u64) {
+        let in_file = matches!(&self.running, Some(Running::Change(change)) if change.origin == Origin::File);
+        let result = self.in_store(move |store| store.commit(version, in_file)).await;
+        if let Err(error) = &result {
+            tracing::error!(version, %error, "the decision to commit could not be stored");
+        }
+        let stored = result.map_err(|error| error.to_string());
+        if stored.is_ok() {
+            self.decided();
+        }
+        self.coordinator.persisted(Now::read(), stored);
+    }
+
+    async fn tell(&mut self, event: Event) {
+        match event {
+            Event::Started(started) => {
+                tracing::info!(
+                    version = started.version,
+                    instances = started.instances.len(),
+                    dry_run = started.dry_run,
+                    "rollout started"
+                );
+                self.feed.tell(Event::Started(started));
+            }
+            Event::Step(step) => {
+                log_step(&step);
+                self.feed.tell(Event::Step(step));
+            }
+            Event::Finished(finished) => {
+                let finished = self.finish(finished).await;
+                tracing::info!(
+                    version = finished.version,
+                    outcome = finished.outcome().as_str_name(),
+                    message = finished.message,
+                    took_us = finished.took_us,
+                    "rollout finished"
+                );
+                self.feed.tell(Event::Finished(finished));
+            }
+        }
+    }
+
+    fn status(&self, now: Now) -> v1::GetStatusResponse {
+        let current = self.coordinator.current();
+        v1::GetStatusResponse {
+            current_version: current.version,
+            current_sha256: current.sha256.clone(),
+            cluster_id: current.cluster_id.clone(),
+            instances: self.coordinator.instances(now),
+            table: current.table.clone().into(),
+            config_problem: self.file.problem().to_owned(),
+            config_file: self.file.name(),
+        }
+    }
+
+    /// Runs a call of the store where it may block.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = Arc::clone(&self.store);
+        blocking(move || call(store.as_ref())).await
+    }
+}
+
+/// Runs a blocking call aside; a panic in it is ours and goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_step(step: &v1::InstanceStep) {
+    let name = step.step().as_str_name();
+    match step.step() {
+        Step::Rejected | Step::Stale | Step::Lost => {
+            let reason = step.diagnostics.first().map_or("", |first| first.message.as_str());
+            tracing::warn!(instance = step.instance, step = name, reason, "rollout step");
+        }
+        _ => tracing::debug!(instance = step.instance, step = name, took_us = step.took_us, "rollout step"),
+    }
+}
+
+/// An end that needed no data plane.
+fn ended(
+    outcome: Outcome,
+    current_version: u64,
+    message: String,
+    diagnostics: Vec<v1::Diagnostic>,
+) -> v1::Finished {
+    v1::Finished { outcome: outcome.into(), current_version, message, diagnostics, ..Default::default() }
+}

@@ -1,0 +1,194 @@
+//! The operator's door: gatewayctl uses nothing else.
+
+use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Handle, Origin, blocking};
+use crate::candidate::{Candidate, MAX_SOURCE_BYTES};
+use crate::store::{Store, StoreError};
+use proto::v1::admin_server::Admin;
+use proto::v1::{self, Outcome, RolloutEvent, VersionState, rollout_event::Event};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+/// No fleet is waited for longer.
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_LIST: u32 = 50;
+
+pub(crate) struct AdminService {
+    actor: Handle,
+    /// For reading: every read sees one committed state, so it need not wait for the actor.
+    store: Arc<dyn Store>,
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<RolloutEvent, Status>> + Send>>;
+
+impl AdminService {
+    pub(crate) fn new(actor: Handle, store: Arc<dyn Store>) -> Self {
+        Self { actor, store }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let store = Arc::clone(&self.store);
+        blocking(move || call(store.as_ref())).await.map_err(|error| Status::internal(error.to_string()))
+    }
+
+    /// How the newest version ended, from the store: after a restart nobody has seen a rollout yet.
+    async fn last_outcome(&self) -> Result<v1::Finished, Status> {
+        let (newest, current) = self.read(|store| Ok((store.list(1)?.pop(), store.current()?))).await?;
+        let newest = newest.ok_or_else(|| Status::not_found("there has been no rollout yet"))?;
+        let (outcome, message) = match newest.state() {
+            VersionState::Committed => {
+                (Outcome::Committed, format!("version {} was committed", newest.version))
+            }
+            _ => (Outcome::Rejected, newest.detail),
+        };
+        Ok(v1::Finished {
+            outcome: outcome.into(),
+            version: newest.version,
+            current_version: current.map_or(0, |current| current.record.version),
+            message,
+            ..v1::Finished::default()
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type ApplyStream = Events;
+    type UndoStream = Events;
+    type PushStream = Events;
+    type WatchRolloutStream = Events;
+
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<Events>, Status> {
+        let request = request.into_inner();
+        if request.source.len() > MAX_SOURCE_BYTES {
+            let limit = MAX_SOURCE_BYTES / (1024 * 1024);
+            return Err(Status::invalid_argument(format!("the config is larger than {limit} MiB")));
+        }
+        let (follower, events) = follower();
+        // a task of its own: a client that hangs up does not stop what it has started
+        tokio::spawn(apply(self.actor.clone(), request, follower));
+        Ok(events)
+    }
+
+    async fn undo(&self, request: Request<v1::UndoRequest>) -> Result<Response<Events>, Status> {
+        let v1::UndoRequest { to_version, author, timeout_ms } = request.into_inner();
+        let (follower, events) = follower();
+        let change = Change {
+            contents: Contents::Earlier(to_version),
+            origin: Origin::Admin,
+            base_version: 0,
+            dry_run: false,
+            // that version was once wanted as it is
+            allow_empty: true,
+            author,
+            note: String::new(),
+            timeout: timeout(timeout_ms),
+            follower: Some(follower),
+        };
+        self.actor.change(change).await?;
+        Ok(events)
+    }
+
+    async fn push(&self, request: Request<v1::PushRequest>) -> Result<Response<Events>, Status> {
+        let v1::PushRequest { instances, timeout_ms } = request.into_inner();
+        let (follower, events) = follower();
+        self.actor.push(instances, timeout(timeout_ms), follower).await?;
+        Ok(events)
+    }
+
+    async fn watch_rollout(&self, _: Request<v1::WatchRolloutRequest>) -> Result<Response<Events>, Status> {
+        let (follower, events) = follower();
+        if !self.actor.follow(follower.clone()).await? {
+            finish(&follower, self.last_outcome().await?);
+        }
+        Ok(events)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let asked = request.into_inner().version;
+        let found = self.read(move |store| if asked == 0 { store.current() } else { store.version(asked) });
+        let version = found
+            .await?
+            .ok_or_else(|| Status::not_found(format!("version {asked} is not in the history")))?;
+        Ok(Response::new(v1::GetConfigResponse { version: Some(version.record), source: version.source }))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(self.actor.status().await?))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsResponse>, Status> {
+        let limit = match request.into_inner().limit {
+            0 => DEFAULT_LIST,
+            limit => limit,
+        };
+        let (current, versions) =
+            self.read(move |store| Ok((store.current()?, store.list(limit as usize)?))).await?;
+        let current_version = current.map_or(0, |current| current.record.version);
+        Ok(Response::new(v1::ListVersionsResponse { current_version, versions }))
+    }
+}
+
+async fn apply(actor: Handle, request: v1::ApplyRequest, follower: Follower) {
+    let candidate = match Candidate::check_aside(request.source.into()).await {
+        Ok(candidate) => candidate,
+        Err(diagnostics) => {
+            let message = match diagnostics.len() {
+                1 => "the config has an error; no data plane has seen it".to_owned(),
+                count => format!("the config has {count} errors; no data plane has seen it"),
+            };
+            let current_version = actor.status().await.map_or(0, |status| status.current_version);
+            let outcome = Outcome::Invalid.into();
+            return finish(
+                &follower,
+                v1::Finished { outcome, current_version, message, diagnostics, ..v1::Finished::default() },
+            );
+        }
+    };
+    let change = Change {
+        contents: Contents::New(candidate),
+        origin: Origin::Admin,
+        base_version: request.base_version,
+        dry_run: request.dry_run,
+        allow_empty: request.allow_empty,
+        author: request.author,
+        note: request.note,
+        timeout: timeout(request.timeout_ms),
+        follower: Some(follower),
+    };
+    // if the actor has ended, the dropped follower ends the client's stream without a Finished: outcome unknown
+    let _ = actor.change(change).await;
+}
+
+fn follower() -> (Follower, Response<Events>) {
+    let (follower, events) = mpsc::unbounded_channel();
+    (follower, Response::new(Box::pin(UnboundedReceiverStream::new(events).map(Ok))))
+}
+
+fn finish(follower: &Follower, finished: v1::Finished) {
+    // the client may have hung up
+    let _ = follower.send(RolloutEvent { event: Some(Event::Finished(finished)) });
+}
+
+fn timeout(asked_ms: u64) -> Duration {
+    match asked_ms {
+        0 => DEFAULT_TIMEOUT,
+        ms => Duration::from_millis(ms).min(MAX_TIMEOUT),
+    }
+}
