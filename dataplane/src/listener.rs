@@ -146,6 +146,16 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_on_one_machine_has_one_port_on_many_addresses() {
+        let address = free_address();
+        let neighbour = SocketAddr::from(([127, 0, 0, 2], address.port()));
+        let _first = reserve(address, 2).expect("reserve").listen().expect("listen");
+        let _second = reserve(neighbour, 2).expect("reserve").listen().expect("listen");
+        let every = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert_eq!(reserve(every, 1).expect_err("all addresses").kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
     fn connections_in_time_wait_do_not_keep_a_successor_out() {
         let address = free_address();
         let listening = reserve(address, 1).expect("reserve").listen().expect("listen");
