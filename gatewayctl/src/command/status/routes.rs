@@ -1,0 +1,137 @@
+//! Routes: which requests go where, and whether every instance and target does its part.
+
+use super::State;
+use super::instances::{Instance, instances};
+use super::targets::{Target, summed};
+use crate::output::{Resource, Row};
+use jiff::Timestamp;
+use policy::config::{GatewayConfig, RouteConfig};
+use proto::v1::GetStatusResponse;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// One route of the current version.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    pub name: String,
+    pub hosts: Vec<String>,
+    /// Exactly one of `prefix` and `path` is there, as in the config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub methods: Vec<String>,
+    /// Header and query conditions: `header X-Version=2`.
+    pub conditions: Vec<String>,
+    pub upstream: String,
+    /// Targets that take requests, of all that should.
+    pub targets_ready: usize,
+    pub targets: usize,
+    pub state: State,
+    pub reason: String,
+}
+
+/// In the order of the config.
+pub fn routes(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Route> {
+    let targets = summed(status, config);
+    let mut wanted: HashMap<&str, Vec<&Target>> = HashMap::new();
+    for target in targets.iter().filter(|target| target.state != State::Drained) {
+        wanted.entry(&target.upstream).or_default().push(target);
+    }
+    let fleet = judge_fleet(&instances(status));
+    config.routes.iter().map(|route| describe(route, &wanted, &fleet)).collect()
+}
+
+fn describe(route: &RouteConfig, targets: &HashMap<&str, Vec<&Target>>, fleet: &(State, String)) -> Route {
+    let upstream = route.upstream.as_deref().unwrap_or(&route.name);
+    let wanted = targets.get(upstream).map_or(&[][..], Vec::as_slice);
+    let ready = wanted.iter().filter(|target| target.state != State::Down).count();
+    let (state, reason) = worst([fleet.clone(), judge_targets(wanted)]);
+    Route {
+        name: route.name.clone(),
+        hosts: route.hosts.iter().map(ToString::to_string).collect(),
+        prefix: route.prefix.as_ref().map(ToString::to_string),
+        path: route.path.as_ref().map(ToString::to_string),
+        methods: route.methods.iter().map(|method| method.0.to_string()).collect(),
+        conditions: conditions(route),
+        upstream: upstream.to_owned(),
+        targets_ready: ready,
+        targets: wanted.len(),
+        state,
+        reason,
+    }
+}
+
+fn conditions(route: &RouteConfig) -> Vec<String> {
+    let headers = route.headers.iter().map(|header| format!("header {}={}", header.name.0, header.value));
+    let query = route.query.iter().map(|query| format!("query {}={}", query.name, query.value));
+    headers.chain(query).collect()
+}
+
+/// What the fleet does to every route.
+fn judge_fleet(instances: &[Instance]) -> (State, String) {
+    if !instances.iter().any(|instance| instance.is_connected) {
+        return (State::Down, "no instance is connected".to_owned());
+    }
+    let complaints: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
+    if complaints.is_empty() { (State::Ok, String::new()) } else { (State::Degraded, complaints.join("; ")) }
+}
+
+/// What its targets do to a route.
+fn judge_targets(targets: &[&Target]) -> (State, String) {
+    let failing: Vec<&&Target> = targets.iter().filter(|target| target.state > State::Unknown).collect();
+    let Some(first) = failing.first() else {
+        return if targets.is_empty() {
+            (State::Down, "every target has weight 0".to_owned())
+        } else {
+            (State::Ok, String::new())
+        };
+    };
+    let is_down = failing.len() == targets.len() && failing.iter().all(|target| target.state == State::Down);
+    let state = if is_down { State::Down } else { State::Degraded };
+    (state, format!("{} of {} targets: {}: {}", failing.len(), targets.len(), first.addr, first.reason))
+}
+
+/// The worst state, with every reason.
+fn worst(judgements: [(State, String); 2]) -> (State, String) {
+    let state = judgements.iter().map(|(state, _)| *state).max().unwrap_or(State::Ok);
+    let reasons: Vec<String> =
+        judgements.into_iter().map(|(_, reason)| reason).filter(|reason| !reason.is_empty()).collect();
+    (state, reasons.join("; "))
+}
+
+impl Resource for Route {
+    const KIND: &'static str = "Route";
+
+    fn name(&self) -> String {
+        format!("route/{}", self.name)
+    }
+
+    fn row(&self, wide: bool, _now: Timestamp) -> Row {
+        Row::default()
+            .cell("ROUTE", &self.name)
+            .cell("HOSTS", any(&self.hosts))
+            .cell("PATH", self.pattern())
+            .cell("METHODS", any(&self.methods))
+            .cell_if(wide, "CONDITIONS", self.conditions.join(", "))
+            .cell("UPSTREAM", &self.upstream)
+            .cell("TARGETS", format!("{}/{}", self.targets_ready, self.targets))
+            .toned("STATE", self.state.word(), self.state.tone())
+            .cell("REASON", &self.reason)
+    }
+}
+
+impl Route {
+    /// A prefix is told from an exact path by its `/*`.
+    fn pattern(&self) -> String {
+        match (&self.prefix, &self.path) {
+            (Some(prefix), _) => format!("{}/*", prefix.trim_end_matches('/')),
+            (None, path) => path.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn any(list: &[String]) -> String {
+    if list.is_empty() { "*".to_owned() } else { list.join(",") }
+}

@@ -1,0 +1,81 @@
+//! `gatewayctl validate`: checks files by building the table that an instance would build.
+
+use crate::console;
+use crate::exit::{Exit, Failure};
+use crate::output::count;
+use crate::source::Source;
+use clap::Args;
+use policy::config::GatewayConfig;
+use policy::config::load::{self, Surroundings};
+use policy::diagnostic::{self, Diagnostic};
+use policy::table::Purpose;
+use std::path::PathBuf;
+
+/// Check config files on this machine, without a control plane
+///
+/// `${VAR}` is taken from this command's environment, which need not be the control plane's. Exits 3 when a file is
+/// invalid, with every error at its place.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// A config file, or - for standard input; may stand several times
+    #[arg(short, long = "file", value_name = "FILE", num_args = 1.., required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Validate {
+    pub fn run(self) -> Result<Exit, Failure> {
+        let mut worst = Exit::Yes;
+        for path in &self.files {
+            if check(&Source::read(path)?, Purpose::Validate)? != Exit::Yes {
+                worst = Exit::Invalid;
+            }
+        }
+        Ok(worst)
+    }
+}
+
+/// Checks one file and tells about it.
+pub fn check(source: &Source, purpose: Purpose) -> Result<Exit, Failure> {
+    match load::check(&source.text, &surroundings(), purpose) {
+        Err(diagnostics) => {
+            show(source, &diagnostics);
+            console::note(&format!("{}: {}", source.name, count(diagnostics.len(), "error")));
+            Ok(Exit::Invalid)
+        }
+        Ok(checked) => {
+            show(source, &checked.warnings);
+            if purpose == Purpose::Validate {
+                warn_of_missing_runtimes(source);
+            }
+            console::data(&format!("{}: valid, {}\n", source.name, contents(&checked.config)))?;
+            Ok(Exit::Yes)
+        }
+    }
+}
+
+/// What is valid here and yet refused by the instances of this version.
+fn warn_of_missing_runtimes(source: &Source) {
+    let Err(diagnostics) = load::check(&source.text, &surroundings(), Purpose::Serve) else { return };
+    for Diagnostic { path, message, .. } in &diagnostics {
+        console::warning(&format!("{}: {path}: {message}", source.name));
+    }
+    console::warning(&format!("{}: `gatewayctl apply` would be refused because of this", source.name));
+}
+
+/// Shows diagnostics at their places.
+pub fn show(source: &Source, diagnostics: &[Diagnostic]) {
+    if !diagnostics.is_empty() {
+        console::note(&diagnostic::render(&source.name, &source.text, diagnostics, true));
+    }
+}
+
+fn contents(config: &GatewayConfig) -> String {
+    let inline = config.routes.iter().filter(|route| !route.targets.is_empty()).count();
+    let upstreams = config.upstreams.len() + inline;
+    format!("{}, {}", count(config.routes.len(), "route"), count(upstreams, "upstream"))
+}
+
+/// `${…}` as this process sees it.
+pub fn surroundings() -> Surroundings<'static> {
+    Surroundings { env: &|name| std::env::var(name).ok(), read_file: &|path| std::fs::read_to_string(path) }
+}
