@@ -95,6 +95,7 @@ impl Activation {
         let (version, begun) = (snapshot.version, Instant::now());
         match self.build(snapshot, None).await {
             Ok(candidate) => {
+                tracing::info!(version, path = %self.disk.path().display(), "serving the snapshot on disk");
                 self.activate(candidate, begun).await;
             }
             Err(diagnostics) => {

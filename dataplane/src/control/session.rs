@@ -34,7 +34,7 @@ pub(super) enum Ended {
     Connect(String),
     #[error("no answer in {JOIN_TIMEOUT:?}")]
     NoAnswer,
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}", told(.0))]
     Rpc(tonic::Status),
     #[error("it closed the stream")]
     Closed,
@@ -152,13 +152,17 @@ fn client(channel: Channel) -> DiscoveryClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE)
 }
 
-/// tonic says "transport error"; what happened stands at the end of the chain.
-fn root_cause(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// What the control plane said, or else what became of the connection.
+fn told(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
+        Some(error) => format!("the stream broke: {}", root_cause(error)),
+        None => format!("it answered {:?}: {}", status.code(), status.message()),
     }
-    cause.to_string()
+}
+
+/// tonic says "transport error"; what happened stands at the end of the chain.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
 /// Resolves when what runs has changed; never, once nobody is left to change it.
