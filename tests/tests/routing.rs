@@ -13,16 +13,16 @@ use tests::upstream::Upstream;
 const ROUTES: &[(&str, &str)] = &[
     ("any", "prefix: /api"),
     ("users", "prefix: /api/users"),
-    ("user", "path: /api/users/{id}"),
+    ("user", "path: \"/api/users/{id}\""),
     ("me", "path: /api/users/me"),
-    ("orders", "{prefix: /api/orders, methods: [GET, POST]}"),
-    ("beta", "{prefix: /api/users, query: [{name: beta, value: \"1\"}]}"),
-    ("v2", "{prefix: /api/users, headers: [{name: X-Version, value: \"2\"}]}"),
-    ("shop", "{prefix: /, hosts: [shop.example.com]}"),
-    ("wild", "{prefix: /, hosts: [\"*.example.com\"]}"),
-    ("kept", "{prefix: /kept, preserve_host: true}"),
-    ("stripped", "{prefix: /strip/this, strip_prefix: true}"),
-    ("rewritten", "{prefix: /old, rewrite: /new/home}"),
+    ("orders", "prefix: /api/orders, methods: [GET, POST]"),
+    ("beta", "prefix: /api/users, query: [{name: beta, value: \"1\"}]"),
+    ("v2", "prefix: /api/users, headers: [{name: X-Version, value: \"2\"}]"),
+    ("shop", "prefix: /, hosts: [shop.example.com]"),
+    ("wild", "prefix: /, hosts: [\"*.example.com\"]"),
+    ("kept", "prefix: /kept, preserve_host: true"),
+    ("stripped", "prefix: /strip/this, strip_prefix: true"),
+    ("rewritten", "prefix: /old, rewrite: /new/home"),
 ];
 
 /// Method, host, target, extra header → the route that takes it, or the status.
@@ -66,10 +66,8 @@ async fn routing_fleet() -> (Fleet, BTreeMap<&'static str, Upstream>) {
         let mut text = config::server(port, "");
         text.push_str("routes:\n");
         for (name, yaml) in ROUTES {
-            let fields = yaml.trim_start_matches('{').trim_end_matches('}');
             let address = upstreams[name].address();
-            let _ =
-                writeln!(text, "  - {{name: {name}, {fields}, targets: [{{addr: \"http://{address}\"}}]}}");
+            let _ = writeln!(text, "  - {{name: {name}, {yaml}, targets: [{{addr: \"http://{address}\"}}]}}");
         }
         text
     })

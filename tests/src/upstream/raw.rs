@@ -47,7 +47,7 @@ impl Wire {
         };
         let head = String::from_utf8_lossy(&bytes[..end_of_head]).to_ascii_lowercase();
         if head.contains("\r\ntransfer-encoding:") {
-            while !bytes[end_of_head..].ends_with(b"0\r\n\r\n") {
+            while !ends_in_last_chunk(&bytes[end_of_head..]) {
                 self.more(&mut bytes).await?;
             }
         } else if let Some(length) = content_length(&head) {
@@ -74,6 +74,11 @@ impl Wire {
 
 fn content_length(lower_case_head: &str) -> Option<usize> {
     lower_case_head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()
+}
+
+/// The last chunk and perhaps trailers; no scenario has these bytes within its data.
+fn ends_in_last_chunk(body: &[u8]) -> bool {
+    (body.starts_with(b"0\r\n") || find(body, b"\r\n0\r\n").is_some()) && body.ends_with(b"\r\n\r\n")
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -8,6 +8,7 @@ mod strict;
 
 use cases::{AMBIGUOUS_BODIES, EITHER, REFUSED};
 use std::fmt::Write as _;
+use std::time::Duration;
 use tests::client::{RawClient, RawResponse, get};
 use tests::config;
 use tests::fleet::Fleet;
@@ -16,8 +17,13 @@ use tests::upstream::Upstream;
 /// Follows every case on its connection.
 const PROBE: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
 
+/// Longer than every deadline of the gateway below.
+const PATIENCE: Duration = Duration::from_secs(6);
+
 /// What became of one case.
 struct Seen {
+    /// The gateway closed the connection, as the probe asks, or by itself.
+    ended: bool,
     responses: Vec<RawResponse>,
     at_target: Vec<u8>,
     whole_requests: Vec<String>,
@@ -41,9 +47,12 @@ async fn play(fleet: &Fleet, upstream: &Upstream, bytes: &[u8]) -> Seen {
     let mut client = RawClient::connect(fleet.address(0)).await;
     client.send([bytes, PROBE].concat()).await;
     let mut responses = Vec::new();
-    while let Ok(response) = client.try_response().await {
-        responses.push(response);
-    }
+    let answers = async {
+        while let Ok(response) = client.try_response().await {
+            responses.push(response);
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, answers).await.is_ok();
     let at_target = upstream.bytes();
     let whole_requests = upstream.requests().into_iter().map(|request| request.target).collect();
     // whatever happened, the gateway goes on serving others
@@ -51,7 +60,7 @@ async fn play(fleet: &Fleet, upstream: &Upstream, bytes: &[u8]) -> Seen {
     assert_eq!(alive.expect("the gateway lives").status, 200, "after {}", shown(bytes));
     let late = upstream.requests().into_iter().find(|request| request.target == "/smuggled");
     assert!(late.is_none() || responses.len() > 1, "a probe nobody was answered for: {}", shown(bytes));
-    Seen { responses, at_target, whole_requests }
+    Seen { ended, responses, at_target, whole_requests }
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -62,6 +71,7 @@ fn shown(bytes: &[u8]) -> String {
 fn refused(seen: &Seen) -> Result<(), String> {
     let statuses: Vec<u16> = seen.responses.iter().map(|response| response.status).collect();
     match statuses[..] {
+        _ if !seen.ended => Err(format!("still open after {PATIENCE:?}, answered {statuses:?}")),
         [] | [400..=499 | 501 | 505] => Ok(()),
         _ => Err(format!("answered {statuses:?}")),
     }
@@ -112,6 +122,7 @@ async fn odd_messages_are_refused_or_forwarded_clean() {
         let verdict = strict::messages(&seen.at_target).and_then(|messages| {
             let odd: Vec<_> = messages.iter().filter(|message| message.target != "/smuggled").collect();
             match odd.len() {
+                _ if !seen.ended => Err(format!("still open after {PATIENCE:?}")),
                 0 if seen.responses.first().is_none_or(|response| response.status >= 400) => Ok(()),
                 1 if seen.responses.first().is_some_and(|response| response.status < 400) => Ok(()),
                 n => Err(format!(
