@@ -4,6 +4,16 @@ use super::{Lookup, RouteMatch};
 use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode_str;
 
+/// A route in the list of those that share a path, with what nearly always suffices to decide: its [`Conditions`] are
+/// some cache misses away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) route: u32,
+    /// A bit per standard method, and the highest one if others may be allowed.
+    methods: u16,
+    has_fields: bool,
+}
+
 /// The conditions of one route.
 #[derive(Debug)]
 pub(super) struct Conditions {
@@ -21,6 +31,43 @@ pub(super) struct Fields {
     query: Box<[(Box<str>, Box<str>)]>,
 }
 
+impl Candidate {
+    pub(super) fn new(route: u32, conditions: &Conditions) -> Self {
+        let methods = match conditions.methods() {
+            [] => u16::MAX,
+            listed => listed.iter().map(method_bit).fold(0, |bits, bit| bits | bit),
+        };
+        Self { route, methods, has_fields: conditions.fields.count() > 0 }
+    }
+
+    /// Whether header and query conditions are met.
+    pub(super) fn holds(self, all: &[Conditions], lookup: &Lookup<'_>) -> bool {
+        !self.has_fields || all[self.route as usize].fields.hold(lookup)
+    }
+
+    /// Whether `method`, whose bit is `bit`, is allowed.
+    pub(super) fn allows(self, all: &[Conditions], method: &Method, bit: u16) -> bool {
+        self.methods & bit != 0 && (bit != OTHER_METHOD || all[self.route as usize].allow(method))
+    }
+}
+
+const OTHER_METHOD: u16 = 1 << 15;
+
+pub(super) fn method_bit(method: &Method) -> u16 {
+    match *method {
+        Method::GET => 1,
+        Method::HEAD => 1 << 1,
+        Method::POST => 1 << 2,
+        Method::PUT => 1 << 3,
+        Method::DELETE => 1 << 4,
+        Method::PATCH => 1 << 5,
+        Method::OPTIONS => 1 << 6,
+        Method::TRACE => 1 << 7,
+        Method::CONNECT => 1 << 8,
+        _ => OTHER_METHOD,
+    }
+}
+
 impl Conditions {
     pub(super) fn of(route: &RouteMatch) -> Self {
         let head_is_implied = route.methods.contains(&Method::GET) && !route.methods.contains(&Method::HEAD);
@@ -31,14 +78,7 @@ impl Conditions {
         Self { fields: Fields::of(route), methods: methods.into(), head_is_implied }
     }
 
-    /// Whether header and query conditions are met.
-    pub(super) fn hold(&self, lookup: &Lookup<'_>) -> bool {
-        let Fields { headers, query } = &self.fields;
-        headers.iter().all(|(name, value)| has_header(lookup.headers, name, value))
-            && query.iter().all(|(name, value)| has_parameter(lookup.query.unwrap_or_default(), name, value))
-    }
-
-    pub(super) fn allow(&self, method: &Method) -> bool {
+    fn allow(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
@@ -64,6 +104,14 @@ impl Fields {
         query.sort();
         query.dedup();
         Self { headers: headers.into(), query: query.into() }
+    }
+
+    fn hold(&self, lookup: &Lookup<'_>) -> bool {
+        self.headers.iter().all(|(name, value)| has_header(lookup.headers, name, value))
+            && self
+                .query
+                .iter()
+                .all(|(name, value)| has_parameter(lookup.query.unwrap_or_default(), name, value))
     }
 
     /// How many there are: more go first.

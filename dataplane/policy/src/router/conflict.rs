@@ -1,6 +1,6 @@
 //! Routes of one host and path: the order in which they are asked, and those that order leaves nothing for.
 
-use super::condition::{Conditions, Fields};
+use super::condition::{Candidate, Conditions, Fields};
 use crate::config::leaf::HostPattern;
 use foldhash::fast::RandomState;
 use http::Method;
@@ -35,17 +35,17 @@ pub enum ConflictKind {
 /// A method that a route lists must be able to reach it; a route for every method may well be what remains after
 /// others have taken theirs.
 pub(super) fn settle(
-    same_path: &mut [u32],
+    same_path: &mut [Candidate],
     conditions: &[Conditions],
     host: Option<&HostPattern>,
     conflicts: &mut Vec<Conflict>,
 ) {
-    same_path.sort_by_key(|route| (Reverse(conditions[*route as usize].fields.count()), *route));
+    same_path.sort_by_key(|one| (Reverse(conditions[one.route as usize].fields.count()), one.route));
     if same_path.len() < 2 {
         return;
     }
     let mut taken: HashMap<&Fields, Taken<'_>, RandomState> = HashMap::default();
-    for route in same_path.iter().map(|route| *route as usize) {
+    for route in same_path.iter().map(|one| one.route as usize) {
         let these = &conditions[route];
         let taken = taken.entry(&these.fields).or_default();
         if let Some((by, kind)) = taken.conflict(these) {

@@ -28,13 +28,13 @@ mod properties;
 mod tests;
 
 use crate::config::leaf::{HostPattern, PathPrefix, PathTemplate};
-use condition::Conditions;
+use condition::{Candidate, Conditions, method_bit};
 pub use conflict::{Conflict, ConflictKind};
 use foldhash::fast::RandomState;
 use http::{HeaderMap, HeaderName, Method};
 use std::collections::HashMap;
 use std::ops::ControlFlow::{self, Break, Continue};
-use tree::{Key, Tree, TreeBuilder};
+use tree::{Forest, Key, Paths, Root};
 
 /// Which requests a route takes.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,12 +89,13 @@ pub enum Found {
 /// All routes of a table.
 #[derive(Debug)]
 pub struct Router {
-    exact: HashMap<Box<str>, Tree, RandomState>,
+    exact: HashMap<Box<str>, Root, RandomState>,
     /// By what follows the `*.`.
-    wildcard: HashMap<Box<str>, Tree, RandomState>,
+    wildcard: HashMap<Box<str>, Root, RandomState>,
     /// Length of the longest key of `wildcard`: longer ends of a hostile host are not even hashed.
     longest_wildcard: usize,
-    any: Tree,
+    any: Option<Root>,
+    forest: Forest,
     /// By route.
     conditions: Vec<Conditions>,
 }
@@ -103,55 +104,58 @@ impl Router {
     /// Sorts the routes into their trees; every conflict is reported.
     pub fn build(routes: &[RouteMatch]) -> Result<Self, Vec<Conflict>> {
         let conditions: Vec<_> = routes.iter().map(Conditions::of).collect();
-        let mut hosts: HashMap<Option<&HostPattern>, TreeBuilder, RandomState> = HashMap::default();
-        for (position, route) in routes.iter().enumerate() {
-            let key = Key::of(&route.path);
+        let mut hosts: HashMap<Option<&HostPattern>, Paths, RandomState> = HashMap::default();
+        for ((position, route), conditions) in (0..).zip(routes).zip(&conditions) {
+            let (key, candidate) = (Key::of(&route.path), Candidate::new(position, conditions));
             for host in each_host(route) {
-                hosts.entry(host).or_default().add(key.clone(), position);
+                hosts.entry(host).or_default().add(key.clone(), candidate);
             }
         }
         let mut router = Self {
             exact: HashMap::default(),
             wildcard: HashMap::default(),
             longest_wildcard: 0,
-            any: Tree::default(),
+            any: None,
+            forest: Forest::default(),
             conditions,
         };
         let mut conflicts = Vec::new();
-        for (host, builder) in hosts {
-            let tree = builder.build(&mut |same_path| {
+        for (host, paths) in hosts {
+            let root = router.forest.plant(paths, &mut |same_path| {
                 conflict::settle(same_path, &router.conditions, host, &mut conflicts);
             });
-            router.plant(host, tree);
+            router.name(host, root);
         }
         if conflicts.is_empty() { Ok(router) } else { Err(conflict::in_order(conflicts)) }
     }
 
-    fn plant(&mut self, host: Option<&HostPattern>, tree: Tree) {
+    fn name(&mut self, host: Option<&HostPattern>, root: Root) {
         match host {
-            None => self.any = tree,
+            None => self.any = Some(root),
             Some(HostPattern::Exact(name)) => {
-                self.exact.insert(name.as_str().into(), tree);
+                self.exact.insert(name.as_str().into(), root);
             }
             Some(HostPattern::Wildcard(suffix)) => {
                 self.longest_wildcard = self.longest_wildcard.max(suffix.len());
-                self.wildcard.insert(suffix.as_str().into(), tree);
+                self.wildcard.insert(suffix.as_str().into(), root);
             }
         }
     }
 
     /// The route that takes the request; allocates only to list the methods of a refusal.
     pub fn find(&self, lookup: &Lookup<'_>) -> Found {
-        let mut ask = |same_path: &[u32]| self.choose(same_path, lookup);
-        let answer = self.trees(lookup.host).try_for_each(|tree| tree.visit(lookup.path, &mut ask));
+        let method = method_bit(lookup.method);
+        let mut ask = |same_path: &[Candidate]| self.choose(same_path, lookup, method);
+        let answer =
+            self.roots(lookup.host).try_for_each(|root| self.forest.visit(root, lookup.path, &mut ask));
         match answer {
             Break(found) => found,
             Continue(()) => Found::None,
         }
     }
 
-    /// The trees that may know the host, the most specific first.
-    fn trees<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Tree> {
+    /// The trees of the patterns that fit the host, the most specific first.
+    fn roots(&self, host: &str) -> impl Iterator<Item = Root> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
         let dots = if self.wildcard.is_empty() { "" } else { host };
         let wildcards = dots
@@ -160,17 +164,16 @@ impl Router {
             .map(|(dot, _)| &host[dot + 1..])
             .filter(|suffix| suffix.len() <= self.longest_wildcard)
             .filter_map(|suffix| self.wildcard.get(suffix));
-        exact.into_iter().chain(wildcards).chain([&self.any])
+        exact.into_iter().chain(wildcards).copied().chain(self.any)
     }
 
     /// Rules 3 to 5 for the routes of one path; goes on if no route has its conditions met.
-    fn choose(&self, same_path: &[u32], lookup: &Lookup<'_>) -> ControlFlow<Found> {
+    fn choose(&self, same_path: &[Candidate], lookup: &Lookup<'_>, method: u16) -> ControlFlow<Found> {
         let mut wrong_method = false;
-        for &route in same_path {
-            let conditions = &self.conditions[route as usize];
-            if conditions.hold(lookup) {
-                if conditions.allow(lookup.method) {
-                    return Break(Found::Route(route as usize));
+        for candidate in same_path {
+            if candidate.holds(&self.conditions, lookup) {
+                if candidate.allows(&self.conditions, lookup.method, method) {
+                    return Break(Found::Route(candidate.route as usize));
                 }
                 wrong_method = true;
             }
@@ -179,26 +182,21 @@ impl Router {
     }
 
     #[cold]
-    fn method_not_allowed(&self, same_path: &[u32], lookup: &Lookup<'_>) -> Found {
-        let mut routes: Vec<_> = same_path.iter().map(|route| *route as usize).collect();
+    fn method_not_allowed(&self, same_path: &[Candidate], lookup: &Lookup<'_>) -> Found {
+        let met = same_path.iter().filter(|candidate| candidate.holds(&self.conditions, lookup));
+        let mut routes: Vec<_> = met.map(|candidate| candidate.route as usize).collect();
         routes.sort_unstable();
         let mut allowed = Vec::new();
-        for conditions in
-            routes.into_iter().map(|route| &self.conditions[route]).filter(|one| one.hold(lookup))
-        {
-            for method in conditions.methods() {
-                if !allowed.contains(method) {
-                    allowed.push(method.clone());
-                }
+        for method in routes.into_iter().flat_map(|route| self.conditions[route].methods()) {
+            if !allowed.contains(method) {
+                allowed.push(method.clone());
             }
         }
         Found::MethodNotAllowed(allowed)
     }
 }
 
-/// The hosts of a route, each once; `None` stands for every host.
+/// The hosts of a route; `None` stands for every host.
 fn each_host(route: &RouteMatch) -> impl Iterator<Item = Option<&HostPattern>> {
-    let named = route.hosts.iter().enumerate();
-    let distinct = named.filter(|(at, host)| !route.hosts[..*at].contains(host)).map(|(_, host)| Some(host));
-    distinct.chain(route.hosts.is_empty().then_some(None))
+    route.hosts.iter().map(Some).chain(route.hosts.is_empty().then_some(None))
 }

@@ -296,6 +296,25 @@ fn a_refusal_lists_the_methods_of_those_whose_conditions_are_met_in_the_order_of
 }
 
 #[test]
+fn only_a_refusal_allocates() {
+    let routes = ["*.com,a.org GET,PURGE /a/{b}/c X-A:1 ?q=1", "*.com GET /a/** X-A:1", "/a/b/d"];
+    let router = router(&routes);
+    let (method, purge) = (Method::GET, "PURGE".parse().expect("a method"));
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("x-a"), HeaderValue::from_static("1"))]);
+    let find = |path, method| {
+        let mut found = Found::None;
+        let lookup = Lookup { host: "x.a.com", path, query: Some("p=2&%71=%31"), method, headers: &headers };
+        let counts = allocation_counter::measure(|| found = router.find(&lookup));
+        (found, counts.count_total)
+    };
+    assert_eq!(find("/a/b/c", &method), (Found::Route(0), 0));
+    assert_eq!(find("/a/b/c", &purge), (Found::Route(0), 0));
+    assert_eq!(find("/a/b/x", &method), (Found::Route(1), 0));
+    assert_eq!(find("/a/b/d", &purge).0, Found::MethodNotAllowed(vec![Method::GET, Method::HEAD]));
+    assert_eq!(find("/b", &method), (Found::None, 0));
+}
+
+#[test]
 fn no_routes_take_nothing() {
     assert_eq!(find(&router(&[]), "GET a.com/"), Found::None);
 }

@@ -1,15 +1,15 @@
-//! The paths of one host: a compressed radix tree in three flat arrays.
+//! The paths of each host: compressed radix trees, all of them in the same few flat arrays.
 //!
 //! Exact paths, templates and prefixes share the tree. A parameter is a byte that no path can hold; as it sorts first,
 //! it is the first child of its node. Children of a node are neighbours in memory.
 
 use super::PathMatch;
+use super::condition::Candidate;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
 /// Stands for `{param}`: a normalised path holds no NUL.
 const PARAM: u8 = 0;
-const ROOT: u32 = 0;
 
 /// A path of the config, so that equal keys are asked for equal paths.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,35 +53,35 @@ fn literals_and_params(template: &str) -> Vec<u8> {
     bytes
 }
 
-/// The tree of one host.
+/// The trees of all hosts.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(super) struct Forest {
     nodes: Vec<Node>,
     /// By node, so that the search for a child stays within a cache line or two.
     first_bytes: Vec<u8>,
     labels: Vec<u8>,
-    endpoints: Vec<Endpoint>,
-    /// The routes of every endpoint, in the order in which they are asked.
-    routes: Vec<u32>,
+    /// Those of one path side by side, in the order in which they are asked.
+    candidates: Vec<Candidate>,
 }
 
+/// Fits a cache line.
 #[derive(Debug, Default)]
 struct Node {
     label: Span,
     children: Span,
     /// The first child is a parameter.
     has_param: bool,
-    whole: Option<u32>,
-    prefix: Option<u32>,
-}
-
-/// Where at least one path of the config ends.
-#[derive(Debug)]
-struct Endpoint {
-    routes: Span,
-    /// Of a prefix: the next shorter one that takes the same paths.
+    /// The routes whose exact path or template ends here.
+    whole: Span,
+    /// The routes whose prefix ends here.
+    prefix: Span,
+    /// The node of the next shorter prefix that takes the same paths as this one.
     shorter: Option<u32>,
 }
+
+/// A tree of a [`Forest`], by its first node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Root(u32);
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Span {
@@ -90,6 +90,10 @@ struct Span {
 }
 
 impl Span {
+    fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
     fn new(range: Range<usize>) -> Self {
         Self { start: index(range.start), len: index(range.len()) }
     }
@@ -104,22 +108,20 @@ fn index(position: usize) -> u32 {
     u32::try_from(position).expect("a config is smaller than 4 GiB")
 }
 
-impl Tree {
+impl Forest {
     /// Offers the routes of each path that `path` fits, the most specific path first, until `ask` has an answer.
     pub(super) fn visit<B>(
         &self,
+        root: Root,
         path: &str,
-        ask: &mut impl FnMut(&[u32]) -> ControlFlow<B>,
+        ask: &mut impl FnMut(&[Candidate]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        if self.nodes.is_empty() {
-            return ControlFlow::Continue(());
-        }
         let mut longest = None;
-        self.descend(ROOT, path.as_bytes(), &mut longest, ask)?;
-        while let Some(prefix) = longest {
-            let endpoint = &self.endpoints[prefix as usize];
-            ask(endpoint.routes.of(&self.routes))?;
-            longest = endpoint.shorter;
+        self.descend(root.0, path.as_bytes(), &mut longest, ask)?;
+        while let Some(node) = longest {
+            let node = &self.nodes[node as usize];
+            ask(node.prefix.of(&self.candidates))?;
+            longest = node.shorter;
         }
         ControlFlow::Continue(())
     }
@@ -133,7 +135,7 @@ impl Tree {
         mut node: u32,
         mut rest: &[u8],
         longest: &mut Option<u32>,
-        ask: &mut impl FnMut(&[u32]) -> ControlFlow<B>,
+        ask: &mut impl FnMut(&[Candidate]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         loop {
             let this = &self.nodes[node as usize];
@@ -141,13 +143,11 @@ impl Tree {
                 return ControlFlow::Continue(());
             };
             rest = after;
-            if this.prefix.is_some() && matches!(rest.first(), None | Some(b'/')) {
-                *longest = this.prefix;
+            if !this.prefix.is_empty() && matches!(rest.first(), None | Some(b'/')) {
+                *longest = Some(node);
             }
             let Some(&first) = rest.first() else {
-                return this.whole.map_or(ControlFlow::Continue(()), |endpoint| {
-                    ask(self.endpoints[endpoint as usize].routes.of(&self.routes))
-                });
+                return ask(this.whole.of(&self.candidates));
             };
             let literal = self.literal_child(this, first);
             if !this.has_param {
@@ -177,8 +177,15 @@ impl Tree {
 
 /// Collects the paths of one host.
 #[derive(Debug, Default)]
-pub(super) struct TreeBuilder {
-    entries: Vec<(Key, u32)>,
+pub(super) struct Paths(Vec<(Key, Candidate)>);
+
+impl Paths {
+    /// Routes come in the order of the config; the same one twice (a host written twice) counts once.
+    pub(super) fn add(&mut self, key: Key, candidate: Candidate) {
+        if self.0.last().is_none_or(|(_, last)| last.route != candidate.route) {
+            self.0.push((key, candidate));
+        }
+    }
 }
 
 /// A node that has its place and not yet its content.
@@ -188,62 +195,55 @@ struct Pending {
     keys: Range<usize>,
     /// Where in these keys its label begins.
     depth: usize,
-    /// The longest prefix above that takes what this node takes.
+    /// The node of the longest prefix that takes everything below this one.
     above: Option<u32>,
 }
 
-/// The endpoints of one path.
+/// Where paths of the config end.
 struct Spot {
     bytes: Vec<u8>,
-    whole: Option<u32>,
-    prefix: Option<u32>,
+    whole: Span,
+    prefix: Span,
 }
 
-impl TreeBuilder {
-    /// Routes come in the order of the config; the same one twice (a host written twice) counts once.
-    pub(super) fn add(&mut self, key: Key, route: usize) {
-        let route = index(route);
-        if self.entries.last().is_none_or(|(_, last)| *last != route) {
-            self.entries.push((key, route));
-        }
-    }
-
+impl Forest {
     /// Sorts once, then lays out the nodes breadth first; `settle` sees and orders the routes of each path.
-    pub(super) fn build(self, settle: &mut impl FnMut(&mut [u32])) -> Tree {
-        let mut tree = Tree::default();
-        let spots = tree.endpoints_of(self.entries, settle);
-        tree.nodes.push(Node::default());
-        tree.first_bytes.push(0);
-        let mut queue = VecDeque::from([Pending { node: 0, keys: 0..spots.len(), depth: 0, above: None }]);
+    pub(super) fn plant(&mut self, paths: Paths, settle: &mut impl FnMut(&mut [Candidate])) -> Root {
+        let spots = self.spots(paths, settle);
+        let root = self.add_node(0);
+        let mut queue = VecDeque::from([Pending { node: root, keys: 0..spots.len(), depth: 0, above: None }]);
         while let Some(pending) = queue.pop_front() {
-            tree.fill(pending, &spots, &mut queue);
+            self.fill(pending, &spots, &mut queue);
         }
-        tree
+        Root(index(root))
     }
-}
 
-impl Tree {
-    fn endpoints_of(
-        &mut self,
-        mut entries: Vec<(Key, u32)>,
-        settle: &mut impl FnMut(&mut [u32]),
-    ) -> Vec<Spot> {
+    fn add_node(&mut self, first_byte: u8) -> usize {
+        self.nodes.push(Node::default());
+        self.first_bytes.push(first_byte);
+        self.nodes.len() - 1
+    }
+
+    fn spots(&mut self, Paths(mut entries): Paths, settle: &mut impl FnMut(&mut [Candidate])) -> Vec<Spot> {
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut spots: Vec<Spot> = Vec::with_capacity(entries.len());
         for same_path in entries.chunk_by_mut(|(a, _), (b, _)| a == b) {
-            let start = self.routes.len();
-            self.routes.extend(same_path.iter().map(|(_, route)| *route));
-            settle(&mut self.routes[start..]);
-            let endpoint = Some(index(self.endpoints.len()));
-            self.endpoints.push(Endpoint { routes: Span::new(start..self.routes.len()), shorter: None });
+            let start = self.candidates.len();
+            self.candidates.extend(same_path.iter().map(|(_, candidate)| *candidate));
+            settle(&mut self.candidates[start..]);
+            let candidates = Span::new(start..self.candidates.len());
             let Key { bytes, kind } = &mut same_path[0].0;
             if spots.last().is_none_or(|last| last.bytes != *bytes) {
-                spots.push(Spot { bytes: std::mem::take(bytes), whole: None, prefix: None });
+                spots.push(Spot {
+                    bytes: std::mem::take(bytes),
+                    whole: Span::default(),
+                    prefix: Span::default(),
+                });
             }
             let Some(spot) = spots.last_mut() else { continue };
             match kind {
-                Kind::Whole => spot.whole = endpoint,
-                Kind::Prefix => spot.prefix = endpoint,
+                Kind::Whole => spot.whole = candidates,
+                Kind::Prefix => spot.prefix = candidates,
             }
         }
         spots
@@ -261,22 +261,23 @@ impl Tree {
             below = &below[1..];
             at += 1;
         }
-        if let Some(prefix) = this.prefix {
-            self.endpoints[prefix as usize].shorter = above;
-        }
+        let here = if this.prefix.is_empty() {
+            above
+        } else {
+            this.shorter = above;
+            Some(index(node))
+        };
         let first_child = self.nodes.len();
         for group in below.chunk_by(|a, b| a.bytes[end] == b.bytes[end]) {
             let first = group[0].bytes[end];
             this.has_param |= first == PARAM;
             queue.push_back(Pending {
-                node: self.nodes.len(),
+                node: self.add_node(first),
                 keys: at..at + group.len(),
                 depth: if first == PARAM { end + 1 } else { end },
                 // `/ap` takes nothing below `/apple`
-                above: if first == b'/' { this.prefix.or(above) } else { above },
+                above: if first == b'/' { here } else { above },
             });
-            self.nodes.push(Node::default());
-            self.first_bytes.push(first);
             at += group.len();
         }
         this.children = Span::new(first_child..self.nodes.len());
