@@ -9,6 +9,7 @@ use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::source::Source;
 use clap::Args;
+use dataplane::signals::Signals;
 use demo::Demo;
 use place::Place;
 use policy::config::GatewayConfig;
@@ -57,6 +58,7 @@ impl Dev {
     }
 
     async fn serve(self) -> Result<Exit, Failure> {
+        let mut signals = Signals::catch().map_err(not_started)?;
         let place = Place::prepare(self.state_dir.as_deref(), self.file.as_deref(), self.port)?;
         let Some(config) = checked(&place.source()?) else { return Ok(Exit::Invalid) };
         self.check_ports(config.server.port)?;
@@ -78,12 +80,11 @@ impl Dev {
             demo: &demo,
         };
         console::data(&welcome.to_string())?;
-        let interrupted = tokio::signal::ctrl_c().await;
+        let signal = signals.stop().await;
         // no drain: whoever presses Ctrl-C at a laptop wants it to end
         drop(data_plane);
         control_plane.shutdown().await;
-        interrupted
-            .map_err(|error| Failure::new(Exit::Bug, format_args!("cannot wait for Ctrl-C: {error}")))?;
+        console::note(&format!("ended by {signal}"));
         Ok(Exit::Yes)
     }
 
@@ -136,8 +137,8 @@ fn checked(source: &Source) -> Option<GatewayConfig> {
     }
 }
 
-fn not_started(error: anyhow::Error) -> Failure {
-    Failure::usage(format_args!("cannot start: {error:#}"))
+fn not_started(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::usage(format_args!("cannot start: {:#}", error.into()))
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

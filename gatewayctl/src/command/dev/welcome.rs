@@ -61,10 +61,11 @@ impl Welcome<'_> {
         let curls = traffic
             .flat_map(|address| self.config.routes.iter().take(EXAMPLES).map(|route| curl(route, *address)));
         let asks = [
-            "status routes".to_owned(),
-            "status targets --watch".to_owned(),
-            "rollout history".to_owned(),
-            format!("apply -f {}", self.place.config().display()),
+            "status routes",
+            "status targets --watch",
+            "rollout history",
+            "get config > my.yaml",
+            "apply -f my.yaml",
         ];
         curls.chain(asks.map(|ask| format!("{program}{endpoint} {ask}"))).collect()
     }
