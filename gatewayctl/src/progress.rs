@@ -19,8 +19,8 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// For standard error.
-    pub fn new() -> Self {
+    /// Live where a person watches standard error.
+    pub fn on_stderr() -> Self {
         if std::io::stderr().is_terminal() {
             Progress::Live { bars: MultiProgress::new(), instances: BTreeMap::new() }
         } else {

@@ -3,7 +3,7 @@
 use crate::client;
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::output::{self, API_VERSION, took};
+use crate::output::{API_VERSION, took};
 use crate::progress::Progress;
 use policy::diagnostic::{self, Diagnostic};
 use proto::v1::rollout_event::Event;
@@ -40,7 +40,7 @@ pub async fn follow(
 }
 
 async fn follow_to_end(mut events: Streaming<RolloutEvent>, until: Until) -> Result<Followed, Failure> {
-    let mut progress = Progress::new();
+    let mut progress = Progress::on_stderr();
     let mut has_started = false;
     loop {
         let event = match events.message().await {
@@ -171,15 +171,12 @@ pub fn sentence(finished: &Finished) -> String {
     }
 }
 
-/// One line for standard output: the outcome with its cost.
+/// One line for standard output: the outcome with its cost, where it is known.
 pub fn summary(finished: &Finished) -> String {
-    let active = finished.instances.iter().filter(|step| step.step() == Step::Active).count();
-    let instances = match finished.instances.len() {
-        0 => String::new(),
-        all => format!(", {active} of {} active", output::count(all, "instance")),
-    };
-    match finished.outcome() {
-        Outcome::Committed => format!("{}{instances}, {}\n", sentence(finished), took(finished.took_us)),
+    match (finished.outcome(), finished.took_us) {
+        (Outcome::Committed | Outcome::DryRunOk, 1..) => {
+            format!("{} in {}\n", sentence(finished), took(finished.took_us))
+        }
         _ => format!("{}\n", sentence(finished)),
     }
 }
@@ -189,13 +186,12 @@ pub fn acknowledgements(finished: &Finished) -> String {
     finished.instances.iter().map(|step| format!("{}: {}\n", step.instance, describe(step))).collect()
 }
 
-/// The step with what it cost or what stood in the way.
+/// The step with what it cost; what stood in its way, the outcome tells in full.
 pub fn describe(step: &InstanceStep) -> String {
     let word = step_word(step.step());
-    match (step.step(), step.diagnostics.first()) {
-        (_, Some(diagnostic)) => format!("{word}: {}", diagnostic.message),
-        (Step::Prepared | Step::Active, None) => format!("{word} in {}", took(step.took_us)),
-        (_, None) => word.to_owned(),
+    match (step.step(), step.took_us) {
+        (Step::Prepared | Step::Active, 1..) => format!("{word} in {}", took(step.took_us)),
+        _ => word.to_owned(),
     }
 }
 
@@ -305,18 +301,25 @@ pub fn step_word(step: Step) -> &'static str {
 mod tests {
     use super::*;
 
-    fn step(step: Step, message: Option<&str>) -> InstanceStep {
-        let diagnostics = message
-            .map(|message| proto::v1::Diagnostic { message: message.to_owned(), ..Default::default() })
-            .into_iter()
-            .collect();
-        InstanceStep { instance: "dp-1".to_owned(), step: step.into(), took_us: 1_234, diagnostics }
+    fn step(step: Step, took_us: u64) -> InstanceStep {
+        InstanceStep { instance: "dp-1".to_owned(), step: step.into(), took_us, diagnostics: Vec::new() }
     }
 
     #[test]
-    fn steps_are_told_with_their_cost_or_their_reason() {
-        assert_eq!(describe(&step(Step::Prepared, None)), "prepared in 1.2 ms");
-        assert_eq!(describe(&step(Step::Committing, None)), "committing");
-        assert_eq!(describe(&step(Step::Rejected, Some("port 80 is taken"))), "rejected: port 80 is taken");
+    fn steps_are_told_with_their_cost_where_it_is_known() {
+        assert_eq!(describe(&step(Step::Prepared, 1_234)), "prepared in 1.2 ms");
+        assert_eq!(describe(&step(Step::Active, 0)), "active");
+        assert_eq!(describe(&step(Step::Committing, 5)), "committing");
+    }
+
+    #[test]
+    fn every_outcome_has_a_sentence_and_an_exit() {
+        let exits = (0..=8).map(|outcome| {
+            let finished = Finished { outcome, version: 8, current_version: 7, ..Default::default() };
+            assert!(!sentence(&finished).is_empty());
+            exit(&finished).code()
+        });
+        // the last is an outcome that this version does not know
+        assert_eq!(exits.collect::<Vec<_>>(), [70, 0, 0, 0, 3, 4, 6, 5, 70]);
     }
 }

@@ -53,13 +53,16 @@ pub fn check(source: &Source, purpose: Purpose) -> Result<Exit, Failure> {
     }
 }
 
-/// What is valid here and yet refused by the instances of this version.
+/// What is valid and yet refused by the instances of this version.
 fn warn_of_missing_runtimes(source: &Source) {
     let Err(diagnostics) = load::check(&source.text, &surroundings(), Purpose::Serve) else { return };
-    for Diagnostic { path, message, .. } in &diagnostics {
-        console::warning(&format!("{}: {path}: {message}", source.name));
-    }
-    console::warning(&format!("{}: `gatewayctl apply` would be refused because of this", source.name));
+    let places: Vec<String> =
+        diagnostics.iter().map(|Diagnostic { path, .. }| format!("\n  {path}")).collect();
+    console::warning(&format!(
+        "{}: `gatewayctl apply` would refuse it: what these configure does not run in this version{}",
+        source.name,
+        places.concat()
+    ));
 }
 
 /// Shows diagnostics at their places.

@@ -34,7 +34,7 @@ pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
     let mut problems: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
     problems.extend(failing.map(|target| format!("{} {}: {}", target.upstream, target.addr, target.reason)));
     if !status.config_problem.is_empty() {
-        problems.push(format!("{}: {}", status.config_file, status.config_problem));
+        problems.push(status.config_problem.clone());
     }
     if status.current_version == 0 {
         problems.push("no config has been applied".to_owned());
