@@ -204,6 +204,18 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// A response must not wait until the request that follows it has come whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_pipelined_request_does_not_hold_the_response_before_it() {
+    let upstream = Upstream::echo("target").await;
+    let fleet = in_front_of(&upstream, "").await;
+    let mut client = RawClient::connect(fleet.address(0)).await;
+    client.send("GET /first HTTP/1.1\r\nHost: a.test\r\n\r\nGET /second HTTP/1.1\r\nHo").await;
+    assert_eq!(client.response().await.json()["target"], "/first");
+    client.send("st: a.test\r\n\r\n").await;
+    assert_eq!(client.response().await.json()["target"], "/second");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_a_target_are_reused() {
     let upstream = Upstream::echo("target").await;

@@ -168,7 +168,6 @@ pub const AMBIGUOUS_BODIES: &[&[u8]] = &[
     b"5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
     b"5\r\nhello\r\n0\r\nX-A: a\x00b\r\n\r\n",
     b"5\r\nhello\r\n0\r\nX : b\r\n\r\n",
-    b"5\r\nhello\r\n0\r\nX: b\n\n",
     b"_5\r\nhello\r\n0\r\n\r\n",
     b"5.\r\nhello\r\n0\r\n\r\n",
     b"0 0\r\n\r\n",
@@ -264,4 +263,5 @@ pub const EITHER: &[&[u8]] = &[
     b"GET /h HTTP/1.1\r\nHost: a.test\r\nConnection: ,,close,,\r\n\r\n",
     b"GET /h HTTP/1.1\r\nHost: a.test\r\nConnection: \"close\"\r\n\r\n",
     b"GET /h HTTP/1.1\r\nHost: a.test\r\nTE: gzip, trailers;q=0.5\r\n\r\n",
+    b"POST /h HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: b\n\n",
 ];

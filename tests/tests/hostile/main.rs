@@ -32,7 +32,7 @@ struct Seen {
 async fn gateway() -> (Fleet, Upstream) {
     let upstream = Upstream::echo("target").await;
     let fleet = Fleet::start(1, |port| {
-        config::server(port, "  header_timeout: 1s\n  read_timeout: 2s\n")
+        config::server(port, "  header_timeout: 1s\n  read_timeout: 2s\n  idle_timeout: 2s\n")
             + "routes:\n  - name: all\n    prefix: /\n    hosts: [a.test]\n"
             + &config::targets(&[upstream.address()])
             + "  - name: sentinel\n    prefix: /sentinel\n"

@@ -38,7 +38,8 @@ fn request_line(line: &str) -> Result<String, String> {
         return Err(format!("method {method:?}"));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let clean = |byte: u8| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte);
+    // not RFC 3986's set: some characters it leaves out are common and read alike by everybody
+    let clean = |byte: u8| byte.is_ascii_graphic() && !b"#<>\\".contains(&byte);
     // some servers take these characters in a query, and no router looks at them there
     let clean_query = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if !path.starts_with('/') || !path.bytes().all(clean) || !query.bytes().all(clean_query) {
