@@ -4,6 +4,8 @@
 //! properties and used unchanged by the control plane (to validate), the data plane (to serve) and gatewayctl (to
 //! explain). Validating a config *is* building its [`table::RouteTable`].
 
+#![warn(missing_docs)]
+
 pub mod balance;
 pub mod config;
 pub mod diagnostic;

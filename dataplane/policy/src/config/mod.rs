@@ -284,3 +284,6 @@ impl RouteConfig {
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(GatewayConfig).to_value()
 }
+
+#[cfg(test)]
+mod tests;

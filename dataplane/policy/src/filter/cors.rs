@@ -54,6 +54,7 @@ pub enum Origin {
 
 text_leaf!(
     Origin,
+    "an origin such as `https://app.example.com`",
     "An origin: `https://app.example.com`, with its port unless it is the scheme's own; `*` for all; `null`.",
     "pattern": r"^(\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@*]+)$"
 );

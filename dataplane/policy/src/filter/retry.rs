@@ -50,6 +50,7 @@ const NAMES: [(&str, RetryOn); 4] = [
 
 text_leaf!(
     RetryOn,
+    "a status or a kind of failure",
     "A status from 400 to 599, or one of `connect_failure`, `reset`, `timeout` and `refused_stream`.",
     "type": ["string", "integer"],
     "pattern": "^([45][0-9][0-9]|connect_failure|reset|timeout|refused_stream)$",

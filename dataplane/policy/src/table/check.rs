@@ -1,6 +1,6 @@
 //! Whether a config makes sense as a whole: everything that no single value can know.
 
-use crate::config::leaf::{Duration, HashOn, TargetAddr};
+use crate::config::leaf::{Duration, HashOn, TargetAddr, quoted};
 use crate::config::{BalancerKind, GatewayConfig, RouteConfig, ServerConfig, TargetConfig, UpstreamConfig};
 use crate::diagnostic::suggest::nearest;
 use crate::diagnostic::{Code, ConfigPath, Problem};
@@ -12,6 +12,9 @@ use std::collections::HashMap;
 
 /// More than anybody reads; what costs time for each problem stops here.
 const ENOUGH: usize = 100;
+
+/// Smaller heads than this are sent by hardly any client.
+const MIN_HEADER_BYTES: u64 = 1024;
 
 /// The router of a config that makes sense, or everything that does not.
 pub(super) fn check(config: &GatewayConfig, purpose: Purpose) -> Result<Router, Vec<Problem>> {
@@ -56,10 +59,17 @@ impl<'a> Check<'a> {
         self.not_zero(&path, "write_timeout", server.write_timeout);
         self.not_zero(&path, "idle_timeout", server.idle_timeout);
         self.not_zero(&path, "header_timeout", server.header_timeout);
-        self.within(&path, "max_header_bytes", server.max_header_bytes.0, 1024..=1 << 20, "1KiB to 1MiB");
+        self.within(
+            &path,
+            "max_header_bytes",
+            server.max_header_bytes.0,
+            MIN_HEADER_BYTES..=1 << 20,
+            "1KiB to 1MiB",
+        );
         self.within(&path, "max_target_bytes", server.max_target_bytes.0, 64..=1 << 20, "64 bytes to 1MiB");
         self.within(&path, "max_headers", u64::from(server.max_headers), 1..=1000, "1 to 1000");
-        if server.max_target_bytes > server.max_header_bytes {
+        if server.max_target_bytes > server.max_header_bytes && server.max_header_bytes.0 >= MIN_HEADER_BYTES
+        {
             let (target, header) = (server.max_target_bytes, server.max_header_bytes);
             let message =
                 format!("`max_target_bytes` is {target}, more than the {header} of `max_header_bytes`");
@@ -150,7 +160,7 @@ impl<'a> Check<'a> {
         } else if name.len() > 128 {
             format!("the name has {} characters, more than 128", name.len())
         } else if let Some(bad) = name.chars().find(|c| !c.is_ascii() || !allowed(*c as u8)) {
-            format!("the name holds `{}`", bad.escape_default())
+            format!("the name holds {}", quoted(&bad.to_string()))
         } else {
             return;
         };
@@ -262,7 +272,8 @@ impl<'a> Check<'a> {
     }
 
     fn rewrite(&mut self, route: &RouteConfig, path: &ConfigPath) {
-        if route.strip_prefix && route.rewrite.is_some() {
+        let by_path = route.path.is_some() && route.prefix.is_none();
+        if route.strip_prefix && route.rewrite.is_some() && !by_path {
             let problem = Problem::new(
                 Code::CONTRADICTION,
                 path.key("strip_prefix"),
@@ -274,11 +285,8 @@ impl<'a> Check<'a> {
                     .related(path.key("rewrite"), "the rewrite"),
             );
         }
-        if route.path.is_none() || route.prefix.is_some() {
-            return;
-        }
         for (key, set) in [("strip_prefix", route.strip_prefix), ("rewrite", route.rewrite.is_some())] {
-            if set {
+            if set && by_path {
                 let problem = Problem::new(
                     Code::CONTRADICTION,
                     path.key(key),
@@ -400,7 +408,9 @@ impl<'a> Check<'a> {
                 match_path(&self.config.routes[route], route),
                 format!("route `{name}` never gets a request: route `{other}` takes them all{host}"),
             )
-            .help("put the route with fewer methods first, or remove the one that is not needed"),
+            .help(format!(
+                "put it before route `{other}` if it is meant for some of its requests, or remove it"
+            )),
         };
         self.report(problem.related(match_path(&self.config.routes[by], by), format!("route `{other}`")));
     }

@@ -1,1 +1,126 @@
-//! Building tables: what is taken over, what is refused.
+//! Building tables: what is taken over from the last one, how paths change, what a lookup gives.
+
+use super::*;
+use crate::config::load::{Surroundings, check};
+use http::{HeaderMap, Method};
+use std::io;
+
+fn config(source: &str) -> GatewayConfig {
+    let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
+    check(source, &surroundings, Purpose::Serve).expect("a valid config").config
+}
+
+fn table(source: &str, previous: Option<&RouteTable>) -> RouteTable {
+    RouteTable::build(&config(source), previous, Purpose::Serve).expect("a valid config")
+}
+
+fn find<'t>(table: &'t RouteTable, method: &Method, path: &str) -> Result<&'t str, Rejection> {
+    let headers = HeaderMap::new();
+    let lookup = Lookup { host: "a.example", path, query: None, method, headers: &headers };
+    table.find(&lookup).map(|route| &*route.name)
+}
+
+const TWO_ROUTES: &str = r#"
+upstreams:
+  - {name: shared, targets: [{addr: "http://10.0.0.1:80"}, {addr: "http://10.0.0.2:80"}]}
+routes:
+  - {name: a, prefix: /a, upstream: shared}
+  - {name: b, prefix: /b, methods: [GET], targets: [{addr: "http://10.0.0.3:80"}]}
+"#;
+
+#[test]
+fn routes_share_a_named_upstream_and_own_an_inline_one() {
+    let table = table(TWO_ROUTES, None);
+    let names: Vec<_> = table.upstreams.iter().map(|upstream| &*upstream.name).collect();
+    assert_eq!(names, ["shared", "b"]);
+    assert!(Arc::ptr_eq(&table.routes[0].upstream, &table.upstreams[0]));
+    assert!(Arc::ptr_eq(&table.routes[1].upstream, &table.upstreams[1]));
+    assert_eq!(table.upstreams[0].targets[0].authority, "10.0.0.1");
+}
+
+#[test]
+fn an_upstream_that_has_not_changed_is_the_same_one() {
+    let first = table(TWO_ROUTES, None);
+    let second = table(&TWO_ROUTES.replace("prefix: /a", "prefix: /other"), Some(&first));
+    for (before, after) in first.upstreams.iter().zip(&second.upstreams) {
+        assert!(Arc::ptr_eq(before, after), "{}", before.name);
+    }
+}
+
+#[test]
+fn a_target_that_stays_keeps_what_it_has_lived_through() {
+    let first = table(TWO_ROUTES, None);
+    let edited =
+        TWO_ROUTES.replace("10.0.0.1:80\"}", "10.0.0.1:80\", weight: 5}").replace("10.0.0.2", "10.0.0.9");
+    let second = table(&edited, Some(&first));
+    let (before, after) = (&first.upstreams[0], &second.upstreams[0]);
+    assert!(!Arc::ptr_eq(before, after));
+    assert!(
+        Arc::ptr_eq(&before.targets[0].state, &after.targets[0].state),
+        "another weight, the same target"
+    );
+    assert!(
+        !Arc::ptr_eq(&before.targets[1].state, &after.targets[1].state),
+        "another address, another target"
+    );
+    assert_eq!(after.targets[0].weight, 5);
+    // the same address in another upstream is another target
+    let renamed = table(&TWO_ROUTES.replace("shared", "renamed"), Some(&first));
+    assert!(!Arc::ptr_eq(&renamed.upstreams[0].targets[0].state, &before.targets[0].state));
+}
+
+#[test]
+fn the_order_of_targets_does_not_matter_for_their_state() {
+    let first = table(TWO_ROUTES, None);
+    let swapped = TWO_ROUTES
+        .replace("10.0.0.1", "x")
+        .replace("10.0.0.2", "10.0.0.1")
+        .replace("http://x", "http://10.0.0.2");
+    let second = table(&swapped, Some(&first));
+    assert!(Arc::ptr_eq(&first.upstreams[0].targets[0].state, &second.upstreams[0].targets[1].state));
+}
+
+#[test]
+fn a_lookup_gives_the_route_or_the_refusal() {
+    let table = table(TWO_ROUTES, None).identified(7, "abc".into());
+    assert_eq!((table.version, table.sha256.as_str()), (7, "abc"));
+    assert_eq!(find(&table, &Method::POST, "/a/x"), Ok("a"));
+    assert_eq!(find(&table, &Method::GET, "/b"), Ok("b"));
+    assert_eq!(find(&table, &Method::HEAD, "/b"), Ok("b"), "what GET may ask, HEAD may");
+    let refused = Rejection::MethodNotAllowed { allow: vec![Method::GET, Method::HEAD] };
+    assert_eq!(find(&table, &Method::POST, "/b"), Err(refused));
+    assert_eq!(find(&table, &Method::GET, "/bx"), Err(Rejection::NoRoute));
+}
+
+#[test]
+fn a_rewrite_says_what_stands_in_the_prefixs_place() {
+    let rewrite = |keys: &str| {
+        let source = format!("routes: [{{name: a, {keys}, targets: [{{addr: \"http://10.0.0.1:80\"}}]}}]");
+        table(&source, None).routes[0].rewrite.clone()
+    };
+    let replaced = |prefix_len, with: &str| Rewrite::Prefix { prefix_len, with: with.to_owned() };
+    assert_eq!(rewrite("prefix: /api"), Rewrite::Keep);
+    assert_eq!(rewrite("path: /api"), Rewrite::Keep);
+    assert_eq!(rewrite("prefix: /api, strip_prefix: true"), replaced(4, ""));
+    assert_eq!(rewrite("prefix: /api/, strip_prefix: true"), replaced(4, ""));
+    assert_eq!(rewrite("prefix: /, strip_prefix: true"), replaced(0, ""));
+    assert_eq!(rewrite("prefix: /api, rewrite: /v2/"), replaced(4, "/v2"));
+    assert_eq!(rewrite("prefix: /api, rewrite: /"), replaced(4, ""));
+    assert_eq!(rewrite("prefix: /, rewrite: /v2"), replaced(0, "/v2"));
+}
+
+#[test]
+fn a_filter_without_a_runtime_is_validated_but_not_served() {
+    let source = "routes: []\nglobal_filters: [{metrics: {enabled: false}}]\n";
+    let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
+    let config = check(source, &surroundings, Purpose::Validate).expect("a valid config").config;
+    assert!(RouteTable::build(&config, None, Purpose::Validate).is_ok());
+    let problems = RouteTable::build(&config, None, Purpose::Serve).expect_err("not served");
+    assert_eq!(problems[0].path.to_string(), "global_filters[0].metrics");
+}
+
+#[test]
+fn a_config_without_routes_can_be_built() {
+    let table = table("routes: []", None);
+    assert_eq!(find(&table, &Method::GET, "/"), Err(Rejection::NoRoute));
+}

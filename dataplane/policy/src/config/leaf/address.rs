@@ -18,6 +18,7 @@ pub struct TargetAddr {
 
 text_leaf!(
     TargetAddr,
+    "an address such as `http://127.0.0.1:8081`",
     "Where to connect: `http://host:port`, without a path; port 80 may be left out.",
     "pattern": r"^http://[^/?#@]+$"
 );
@@ -52,7 +53,8 @@ impl FromStr for TargetAddr {
             return Err(bad("has a path").help(help));
         }
         if authority.contains('@') {
-            return Err(bad("holds credentials").help("a target is a host and a port"));
+            // not quoted, because errors are logged
+            return Err(Fault::new("the address holds credentials").help("write `http://host:port`"));
         }
         let (host, port) = split_port(authority).ok_or_else(|| {
             bad("is not an address").help("write `http://host:port`; an IPv6 address stands in brackets")

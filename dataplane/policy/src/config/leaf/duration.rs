@@ -15,6 +15,7 @@ const MAX_MS: u64 = 24 * 3_600_000;
 
 text_leaf!(
     Duration,
+    "a duration such as `30s`",
     "A time span with its unit: `500ms`, `30s`, `1m30s`; whole milliseconds, at most 24h.",
     "pattern": r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
     "minLength": 2
@@ -90,7 +91,8 @@ impl fmt::Display for Duration {
             return f.write_str("0s");
         }
         // every number of milliseconds is a multiple of the last unit
-        let (unit, factor) = UNITS.iter().find(|(_, factor)| millis % factor == 0).unwrap_or(&UNITS[3]);
+        let (unit, factor) =
+            UNITS.iter().find(|(_, factor)| millis.is_multiple_of(*factor)).unwrap_or(&UNITS[3]);
         write!(f, "{}{unit}", millis / factor)
     }
 }

@@ -48,10 +48,11 @@ pub enum HashOn {
     Path,
 }
 
-text_leaf!(Method, "A method in upper case: `GET`.", "pattern": "^[A-Z][A-Z0-9!#$%&'*+.^_`|~-]*$");
-text_leaf!(HeaderName, "A header name; case does not matter.", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
+text_leaf!(Method, "a method such as `GET`", "A method in upper case: `GET`.", "pattern": "^[A-Z][A-Z0-9!#$%&'*+.^_`|~-]*$");
+text_leaf!(HeaderName, "a header name such as `X-Version`", "A header name; case does not matter.", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
 text_leaf!(
     HashOn,
+    "a key such as `header:X-User`",
     "What decides about the target: `header:NAME`, `cookie:NAME`, `client_ip` or `path`.",
     "pattern": "^(header:.+|cookie:.+|client_ip|path)$"
 );
@@ -60,9 +61,13 @@ impl FromStr for Method {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
+        if text == "*" {
+            return Err(Fault::new("`*` is not a method").help("leave `methods` out to take every method"));
+        }
         let upper = text.to_ascii_uppercase();
         match http::Method::from_bytes(upper.as_bytes()) {
-            Err(_) => Err(Fault::new(format!("{} is not a method", quoted(text)))),
+            Err(_) => Err(Fault::new(format!("{} is not a method", quoted(text)))
+                .help("write one method for each entry: `[GET, POST]`")),
             Ok(http::Method::CONNECT | http::Method::TRACE) => {
                 Err(Fault::new(format!("{} is never served", quoted(&upper))).help("leave it out"))
             }

@@ -17,6 +17,7 @@ pub enum HostPattern {
 
 text_leaf!(
     HostPattern,
+    "a host such as `api.example.com`",
     "A host without a port: `api.example.com`, or `*.example.com` for every name below example.com.",
     "pattern": r"^(\*\.)?[^*/:]+$|^\[[0-9a-fA-F:.]+\]$"
 );

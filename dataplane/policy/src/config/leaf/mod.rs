@@ -26,7 +26,7 @@ pub use size::ByteSize;
 /// Numbers and booleans are taken by their text, so that `30` is answered by the type's own error ("has no unit")
 /// and not by serde's.
 macro_rules! text_leaf {
-    ($name:ident, $description:literal $(, $key:literal: $value:expr)*) => {
+    ($name:ident, $expected:literal, $description:literal $(, $key:literal: $value:expr)*) => {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -35,7 +35,7 @@ macro_rules! text_leaf {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::config::leaf::deserialize_text(deserializer, $description)
+                $crate::config::leaf::deserialize_text(deserializer, $expected)
             }
         }
 

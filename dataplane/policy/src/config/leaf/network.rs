@@ -12,7 +12,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(pub IpNet);
 
-text_leaf!(Network, "An address or a CIDR block: `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`.", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$");
+text_leaf!(Network, "an address block such as `10.0.0.0/8`", "An address or a CIDR block: `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32`.", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$");
 
 impl Network {
     /// For fields that hold the blocks bare: each is read, and located, by itself.

@@ -15,11 +15,13 @@ pub struct PathTemplate(pub String);
 
 text_leaf!(
     PathPrefix,
+    "a path such as `/api`",
     "Every path below this one, by whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.",
     "pattern": "^/[^?#{}*]*$"
 );
 text_leaf!(
     PathTemplate,
+    "a path such as `/users/{id}`",
     "One exact path, or a template whose `{name}` takes any one segment: `/users/{id}`.",
     "pattern": "^/[^?#*]*$"
 );
@@ -32,11 +34,8 @@ impl FromStr for PathPrefix {
             return Err(Fault::new(format!("{} has a parameter, which a prefix cannot have", quoted(text)))
                 .help("a template is written `path: …`"));
         }
-        let without_slash = match text.strip_suffix('/') {
-            Some("") | None => text,
-            Some(shorter) => shorter,
-        };
-        check_normal(text, without_slash)?;
+        check_normal(text, text)?;
+        let without_slash = text.strip_suffix('/').filter(|shorter| !shorter.is_empty()).unwrap_or(text);
         Ok(Self(without_slash.to_owned()))
     }
 }
@@ -68,11 +67,7 @@ impl FromStr for PathTemplate {
             // any segment that is normal will do in the parameter's place
             literal.push("x");
         }
-        let literal = literal.join("/");
-        check_normal(if names.is_empty() { text } else { "" }, &literal).map_err(|fault| Fault {
-            message: fault.message.replacen(&quoted(&literal), &quoted(text), 1),
-            ..fault
-        })?;
+        check_normal(text, &literal.join("/"))?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -83,16 +78,16 @@ fn is_identifier(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Requests are matched by their normalised path, so one written otherwise would never match.
+/// Requests are matched by their normalised path, so one written otherwise would never match. `path` is what is
+/// `written` with a text in place of each parameter.
 fn check_normal(written: &str, path: &str) -> Result<(), Fault> {
-    let bad = |why: &str| Fault::new(format!("{} {why}", quoted(path)));
+    let bad = |why: &str| Fault::new(format!("{} {why}", quoted(written)));
     if !path.starts_with('/') {
-        let fault = bad("does not begin with `/`");
-        return Err(if written.is_empty() { fault } else { fault.help(format!("write `/{written}`")) });
+        return Err(bad("does not begin with `/`").help(format!("write `/{written}`")));
     }
-    if let Some(at) = path.find(['?', '#']) {
+    if let Some(at) = written.find(['?', '#']) {
         return Err(bad("has a query or fragment")
-            .help(format!("write `{}` and match parameters with `query`", &path[..at])));
+            .help(format!("write `{}`, and match parameters with `query`", &written[..at])));
     }
     if path.contains('*') {
         return Err(bad("has a `*`")
@@ -103,7 +98,7 @@ fn check_normal(written: &str, path: &str) -> Result<(), Fault> {
         Ok(normal) if normal == path => Ok(()),
         Ok(normal) => {
             let fault = bad("is not in normal form, so no request would match it");
-            Err(if written.is_empty() { fault } else { fault.help(format!("write `{normal}`")) })
+            Err(if written == path { fault.help(format!("write `{normal}`")) } else { fault })
         }
     }
 }

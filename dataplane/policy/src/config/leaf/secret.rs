@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-text_leaf!(Secret, "A secret, best written as `${VARIABLE}` or `${file:/path}`; no output shows it.", "minLength": 1);
+text_leaf!(Secret, "a secret as a text", "A secret, best written as `${VARIABLE}` or `${file:/path}`; no output shows it.", "minLength": 1);
 
 impl Secret {
     /// The value; for the place that checks against it, and the wire.

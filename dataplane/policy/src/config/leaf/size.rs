@@ -13,6 +13,7 @@ const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 <
 
 text_leaf!(
     ByteSize,
+    "a size such as `64KiB`",
     "A size with its unit: `64KiB`, `10MiB`, `1GiB`, or a plain number of bytes.",
     "type": ["string", "integer"],
     "minimum": 0,
@@ -53,7 +54,7 @@ fn unknown_unit(text: &str, number: u64, unit: &str) -> Fault {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0 % factor == 0) {
+        match UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}", self.0),
         }

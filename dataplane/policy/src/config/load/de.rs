@@ -32,6 +32,11 @@ impl<'t, 's> Reader<'t, 's> {
         result.map_err(|error| error.at(self.place()))
     }
 
+    /// What a type makes of the node; what it finds wrong with the whole of it is placed here.
+    fn read<T: DeserializeSeed<'t>>(self, seed: T) -> Result<T::Value, ReadError> {
+        self.placed(seed.deserialize(self))
+    }
+
     /// The scalar, and what it means when it is not quoted.
     fn scalar(&self) -> Option<(&'t Scalar<'s>, Meaning)> {
         let Value::Scalar(scalar) = self.value() else { return None };
@@ -47,14 +52,22 @@ impl<'t, 's> Reader<'t, 's> {
     fn mismatch(&self, expected: &dyn Expected) -> ReadError {
         let expected = in_words(&expected.to_string());
         let (found, help) = match self.value() {
+            Value::List(_) if self.from.is_none() => (
+                "a list".to_owned(),
+                Some("a config begins with keys such as `server:` and `routes:`".to_owned()),
+            ),
             Value::List(_) => ("a list".to_owned(), None),
+            Value::Map(_) if expected == "a list" => {
+                ("a map".to_owned(), Some("begin each entry of a list with `- `".to_owned()))
+            }
             Value::Map(_) => ("a map".to_owned(), None),
             Value::Scalar(scalar) => match self.scalar() {
-                Some((_, Meaning::Null)) => ("nothing".to_owned(), None),
+                Some((_, Meaning::Null)) => ("nothing".to_owned(), Some(nothing_help(&expected).to_owned())),
                 _ if scalar.plain => (quoted(&scalar.text), scalar_help(&expected, &scalar.text)),
                 _ => {
                     let quotes = expected.contains("number") || expected.contains("true");
-                    let help = (quotes && meaning(&scalar.text) != Meaning::Text).then(|| "remove the quotes".to_owned());
+                    let help = (quotes && meaning(&scalar.text) != Meaning::Text)
+                        .then(|| "remove the quotes".to_owned());
                     (format!("the text {}", quoted(&scalar.text)), help)
                 }
             },
@@ -84,6 +97,7 @@ impl<'t, 's> Reader<'t, 's> {
         let (first, second) = (live.next(), live.next());
         let error = match (first, second) {
             (Some((position, _)), None) => return Ok(position),
+            (None, _) if !entries.is_empty() => ReadError::explained(),
             (None, _) => ReadError::mismatch("expected a map with one key, found an empty one".into(), None),
             (Some((_, first)), Some((_, second))) => {
                 let indented = matches!(&self.tree.node(first.edge.node).value,
@@ -93,7 +107,8 @@ impl<'t, 's> Reader<'t, 's> {
                 } else {
                     format!("begin a new list entry: `- {}:`", second.key)
                 };
-                let message = format!("expected a map with one key, found `{}` and `{}`", first.key, second.key);
+                let message =
+                    format!("expected a map with one key, found `{}` and `{}`", first.key, second.key);
                 ReadError::mismatch(message, Some(help))
             }
         };
@@ -101,11 +116,23 @@ impl<'t, 's> Reader<'t, 's> {
     }
 }
 
+fn nothing_help(expected: &str) -> &'static str {
+    match expected {
+        "a map" => "write its settings below it, or `{}` for none",
+        "a list" => "write its entries below it, or `[]` for none",
+        _ => "write a value, or remove the key",
+    }
+}
+
 fn scalar_help(expected: &str, text: &str) -> Option<String> {
     match (expected, text) {
-        ("true or false", "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "1") => Some("write `true`".into()),
-        ("true or false", "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "0") => Some("write `false`".into()),
-        ("a list", _) => Some(format!("write `[{text}]`")),
+        ("true or false", "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "1") => {
+            Some("write `true`".into())
+        }
+        ("true or false", "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "0") => {
+            Some("write `false`".into())
+        }
+        ("a list", _) => Some("a list is written `[a, b]`, or with `- ` before each entry".into()),
         _ => None,
     }
 }
@@ -159,7 +186,11 @@ impl<'t> Deserializer<'t> for Reader<'t, '_> {
         self.placed(visitor.visit_some(self))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'t>>(self, _: &'static str, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_newtype_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         self.placed(visitor.visit_newtype_struct(self))
     }
 
@@ -195,7 +226,9 @@ impl<'t> Deserializer<'t> for Reader<'t, '_> {
         match self.value() {
             Value::Map(entries) => {
                 let position = self.only_entry(entries)?;
-                self.placed(visitor.visit_enum(Variant { reader: self, entry: Some((position, &entries[position])) }))
+                self.placed(
+                    visitor.visit_enum(Variant { reader: self, entry: Some((position, &entries[position])) }),
+                )
             }
             Value::Scalar(_) if !matches!(self.scalar(), Some((_, Meaning::Null))) => {
                 self.placed(visitor.visit_enum(Variant { reader: self, entry: None }))
@@ -208,7 +241,11 @@ impl<'t> Deserializer<'t> for Reader<'t, '_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'t>>(self, _: &'static str, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_unit_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         self.deserialize_unit(visitor)
     }
 
@@ -241,7 +278,7 @@ impl<'t> de::SeqAccess<'t> for Items<'t, '_> {
             self.next += 1;
             if !edge.pruned {
                 let from = Some((self.list.node, position));
-                return seed.deserialize(Reader { tree: self.list.tree, node: edge.node, from }).map(Some);
+                return Reader { tree: self.list.tree, node: edge.node, from }.read(seed).map(Some);
             }
         }
         Ok(None)
@@ -271,7 +308,7 @@ impl<'t> de::MapAccess<'t> for Entries<'t, '_> {
         let position = self.next;
         self.next += 1;
         let node = self.entries[position].edge.node;
-        seed.deserialize(Reader { tree: self.map.tree, node, from: Some((self.map.node, position)) })
+        Reader { tree: self.map.tree, node, from: Some((self.map.node, position)) }.read(seed)
     }
 }
 
@@ -321,7 +358,7 @@ impl<'t> de::VariantAccess<'t> for Content<'t, '_> {
                 let message = format!("{} stands without its settings", quoted(&scalar.text));
                 Err(ReadError::mismatch(message, Some(help)).at(self.reader.place()))
             }
-            _ => seed.deserialize(self.reader),
+            _ => self.reader.read(seed),
         }
     }
 
@@ -329,7 +366,11 @@ impl<'t> de::VariantAccess<'t> for Content<'t, '_> {
         self.reader.deserialize_seq(visitor)
     }
 
-    fn struct_variant<V: Visitor<'t>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn struct_variant<V: Visitor<'t>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         self.reader.deserialize_map(visitor)
     }
 }

@@ -19,11 +19,22 @@ struct Inner {
 
 #[derive(Debug)]
 enum What {
-    UnknownKey { key: String, known: &'static [&'static str] },
-    UnknownValue { value: String, known: &'static [&'static str] },
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
+    UnknownValue {
+        value: String,
+        known: &'static [&'static str],
+    },
     MissingKey(&'static str),
-    Mismatch { message: String, help: Option<String> },
+    Mismatch {
+        message: String,
+        help: Option<String>,
+    },
     BadValue(Fault),
+    /// It follows from what has been reported.
+    Explained,
 }
 
 /// A node as it was read.
@@ -53,6 +64,10 @@ impl ReadError {
         Self::new(What::Mismatch { message, help })
     }
 
+    pub(super) fn explained() -> Self {
+        Self::new(What::Explained)
+    }
+
     /// The same at a place, unless it is already known more exactly.
     pub(super) fn at(mut self, place: Place) -> Self {
         self.0.place.get_or_insert(place);
@@ -62,38 +77,49 @@ impl ReadError {
     pub(super) fn fix(self, tree: &Tree<'_>, root: NodeId) -> Fix {
         let Inner { what, place } = *self.0;
         let place = place.unwrap_or(Place { node: root, from: tree.parent(root), on_key: false });
-        if let What::MissingKey(key) = what
-            && was_pruned(tree, place.node, key)
-        {
-            return Fix { diagnostic: None, prune: place.from };
-        }
-        Fix { diagnostic: Some(diagnostic(what, place, tree)), prune: place.from }
+        let explained = match &what {
+            What::Explained => true,
+            What::MissingKey(key) => was_pruned(tree, place.node, |pruned| pruned == *key),
+            // what a map says as a whole, it may have said otherwise with what is no longer in it
+            What::BadValue(_) => was_pruned(tree, place.node, |_| true),
+            What::UnknownKey { .. } | What::UnknownValue { .. } | What::Mismatch { .. } => false,
+        };
+        Fix { diagnostic: (!explained).then(|| diagnostic(what, place, tree)), prune: place.from }
     }
 }
 
-fn was_pruned(tree: &Tree<'_>, map: NodeId, key: &str) -> bool {
+fn was_pruned(tree: &Tree<'_>, map: NodeId, key: impl Fn(&str) -> bool) -> bool {
     let Value::Map(entries) = &tree.node(map).value else { return false };
-    entries.iter().any(|entry| entry.edge.pruned && entry.key == key)
+    entries.iter().any(|entry| entry.edge.pruned && key(&entry.key))
 }
 
 fn diagnostic(what: What, place: Place, tree: &Tree<'_>) -> Diagnostic {
     let mut at = None;
     let (code, message, help) = match what {
-        What::UnknownKey { key, known } => {
-            (Code::UNKNOWN_KEY, format!("unknown key {}", quoted(&key)), Some(known_words(&key, "keys", known)))
+        What::UnknownKey { key, known } => (
+            Code::UNKNOWN_KEY,
+            format!("unknown key {}", quoted(&key)),
+            Some(known_words(&key, "keys", known)),
+        ),
+        What::UnknownValue { value, known } if place.on_key => (
+            Code::UNKNOWN_KEY,
+            format!("unknown filter {}", quoted(&value)),
+            Some(known_words(&value, "filters", known)),
+        ),
+        What::UnknownValue { value, known } => (
+            Code::UNKNOWN_VALUE,
+            format!("unknown value {}", quoted(&value)),
+            Some(known_words(&value, "values", known)),
+        ),
+        What::MissingKey(key) => {
+            (Code::MISSING_KEY, format!("`{key}` is missing"), Some(format!("add `{key}: …`")))
         }
-        What::UnknownValue { value, known } if place.on_key => {
-            (Code::UNKNOWN_KEY, format!("unknown filter {}", quoted(&value)), Some(known_words(&value, "filters", known)))
-        }
-        What::UnknownValue { value, known } => {
-            (Code::UNKNOWN_VALUE, format!("unknown value {}", quoted(&value)), Some(known_words(&value, "values", known)))
-        }
-        What::MissingKey(key) => (Code::MISSING_KEY, format!("`{key}` is missing"), Some(format!("add `{key}: …`"))),
         What::Mismatch { message, help } => (Code::WRONG_TYPE, message, help),
         What::BadValue(fault) => {
             at = fault.at;
             (Code::BAD_VALUE, fault.message, fault.help)
         }
+        What::Explained => (Code::UNKNOWN, String::new(), None),
     };
     let (path, span) = locate(tree, place, at);
     let (message, help) = as_written(tree, place, message, help);
@@ -104,14 +130,18 @@ fn diagnostic(what: What, place: Place, tree: &Tree<'_>) -> Diagnostic {
 fn locate(tree: &Tree<'_>, place: Place, below: Option<String>) -> (String, crate::diagnostic::Span) {
     let parent = place.from.map(|(parent, position)| (parent, position, &tree.node(parent).value));
     let mut path = match parent {
-        Some((parent, position, Value::Map(entries))) => tree.path(parent).key(entries[position].key.as_ref()),
+        Some((parent, position, Value::Map(entries))) => {
+            tree.path(parent).key(entries[position].key.as_ref())
+        }
         Some((parent, position, _)) => tree.path(parent).index(position),
         None => tree.path(place.node),
     };
     let span = match parent {
         Some((_, position, Value::Map(entries))) if place.on_key => entries[position].key_span,
         // a value that is not there is where its key is
-        Some((_, position, Value::Map(entries))) if tree.node(place.node).span.start == tree.node(place.node).span.end => {
+        Some((_, position, Value::Map(entries)))
+            if tree.node(place.node).span.start == tree.node(place.node).span.end =>
+        {
             entries[position].key_span
         }
         _ => tree.node(place.node).span,
@@ -126,7 +156,12 @@ fn locate(tree: &Tree<'_>, place: Place, below: Option<String>) -> (String, crat
 }
 
 /// What a variable stands for may be a secret, so messages show what is written in its place.
-fn as_written(tree: &Tree<'_>, place: Place, message: String, help: Option<String>) -> (String, Option<String>) {
+fn as_written(
+    tree: &Tree<'_>,
+    place: Place,
+    message: String,
+    help: Option<String>,
+) -> (String, Option<String>) {
     let Value::Scalar(scalar) = &tree.node(place.node).value else { return (message, help) };
     let Some(written) = scalar.written.as_deref().filter(|_| !scalar.text.is_empty() && !place.on_key) else {
         return (message, help);
@@ -139,11 +174,25 @@ fn as_written(tree: &Tree<'_>, place: Place, message: String, help: Option<Strin
 }
 
 fn known_words(word: &str, what: &str, known: &[&str]) -> String {
-    let list = known.join(", ");
+    let list = wrapped(&format!("known {what}:"), known);
     match nearest(word, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?\nknown {what}: {list}"),
-        None => format!("known {what}: {list}"),
+        Some(near) => format!("did you mean `{near}`?\n{list}"),
+        None => list,
     }
+}
+
+/// A list in lines that fit a terminal.
+fn wrapped(title: &str, words: &[&str]) -> String {
+    const WIDTH: usize = 90;
+    let mut lines = vec![title.to_owned()];
+    for (at, word) in words.iter().enumerate() {
+        let word = if at + 1 < words.len() { format!(" {word},") } else { format!(" {word}") };
+        match lines.last_mut() {
+            Some(line) if line.len() + word.len() <= WIDTH => line.push_str(&word),
+            _ => lines.push(format!(" {word}")),
+        }
+    }
+    lines.join("\n")
 }
 
 /// serde's names of what it expects, as one would say them.
@@ -194,7 +243,8 @@ impl de::Error for ReadError {
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let message = format!("invalid value {}: expected {}", found(unexpected), in_words(&expected.to_string()));
+        let message =
+            format!("invalid value {}: expected {}", found(unexpected), in_words(&expected.to_string()));
         Self::new(What::BadValue(Fault::new(message)))
     }
 
@@ -219,6 +269,7 @@ impl fmt::Display for ReadError {
             What::MissingKey(key) => write!(f, "`{key}` is missing"),
             What::Mismatch { message, .. } => f.write_str(message),
             What::BadValue(fault) => fault.fmt(f),
+            What::Explained => f.write_str("explained before"),
         }
     }
 }

@@ -92,7 +92,9 @@ fn one(inside: &str, surroundings: &Surroundings<'_>) -> Result<String, Failure>
         value.ok_or_else(|| Failure {
             code: Code::UNSET,
             message: format!("the environment variable `{name}` is not set"),
-            help: format!("set it where the control plane and `gatewayctl` run, or give a default: `${{{name}:-…}}`"),
+            help: format!(
+                "set it where the control plane and `gatewayctl` run, or give a default: `${{{name}:-…}}`"
+            ),
         })
     } else if let Some(default) = operator.strip_prefix(":-") {
         Ok(filled().unwrap_or_else(|| default.to_owned()))
@@ -126,10 +128,14 @@ fn file(path: &str, surroundings: &Surroundings<'_>) -> Result<String, Failure> 
     if !path.starts_with('/') {
         return Err(unreadable("the path is not absolute", "write `${file:/path/to/file}`"));
     }
-    let text = (surroundings.read_file)(Path::new(path))
-        .map_err(|error| unreadable(&error.to_string(), "the file must exist where the control plane and `gatewayctl` run"))?;
+    let text = (surroundings.read_file)(Path::new(path)).map_err(|error| {
+        unreadable(&error.to_string(), "the file must exist where the control plane and `gatewayctl` run")
+    })?;
     if text.len() > MAX_FILE_BYTES {
-        return Err(unreadable("it has more than 1 MiB", "a value of a config is a key, a token or a certificate"));
+        return Err(unreadable(
+            "it has more than 1 MiB",
+            "a value of a config is a key, a token or a certificate",
+        ));
     }
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     Ok(text.to_owned())

@@ -1,12 +1,13 @@
 //! From a file's text to a config: every error at once, each with its place.
 //!
-//! text → [`tree`] (YAML with spans) → [`expand`] (`${…}`) → [`de`] (serde over the tree) → config. Where a value does
+//! text → [`parse`] → [`tree`] (YAML with spans) → [`expand`] (`${…}`) → [`de`] (serde over the tree) → config. Where a value does
 //! not fit, its entry is reported and pruned from the tree, and the rest is read again without it: so the second error
 //! is found too, and what follows from the first is not reported.
 
 mod de;
 mod error;
 mod expand;
+mod parse;
 mod prune;
 mod scalar;
 mod tree;
@@ -62,7 +63,11 @@ pub fn load<'s>(source: &'s str, surroundings: &Surroundings<'_>) -> Result<Load
 }
 
 /// Reads a config and builds its table: whatever is wrong with it in one go.
-pub fn check(source: &str, surroundings: &Surroundings<'_>, purpose: Purpose) -> Result<Checked, Vec<Diagnostic>> {
+pub fn check(
+    source: &str,
+    surroundings: &Surroundings<'_>,
+    purpose: Purpose,
+) -> Result<Checked, Vec<Diagnostic>> {
     let Read { config, tree, mut diagnostics } = Read::new(source, surroundings);
     let Some(config) = config else { return Err(presented(diagnostics)) };
     match RouteTable::build(&config, None, purpose) {
@@ -94,7 +99,7 @@ struct Read<'s> {
 impl<'s> Read<'s> {
     fn new(source: &'s str, surroundings: &Surroundings<'_>) -> Self {
         let (mut tree, mut diagnostics) = Tree::parse(source);
-        if tree.root().is_none() {
+        if tree.root.is_none() {
             return Self { config: None, tree, diagnostics };
         }
         diagnostics.extend(expand::expand(&mut tree, surroundings));
@@ -109,10 +114,10 @@ impl Settling<'_> {
     /// The config, read as often as there are errors; each part by itself first, so that an error in one of ten
     /// thousand routes does not make the others be read again.
     fn config(&mut self) -> Option<GatewayConfig> {
-        if let Some(config) = self.attempt::<GatewayConfig>(self.tree.root()?) {
+        if let Some(config) = self.attempt::<GatewayConfig>(self.tree.root?) {
             return Some(config);
         }
-        let root = self.tree.root()?;
+        let root = self.tree.root?;
         if let Some(server) = self.tree.entry(root, "server") {
             self.settle::<ServerConfig>(server);
         }
@@ -123,7 +128,7 @@ impl Settling<'_> {
     }
 
     fn settle_items<T: serde::de::DeserializeOwned>(&mut self, key: &str) {
-        let Some(list) = self.tree.root().and_then(|root| self.tree.entry(root, key)) else { return };
+        let Some(list) = self.tree.root.and_then(|root| self.tree.entry(root, key)) else { return };
         for item in self.tree.items(list) {
             self.settle::<T>(item);
         }

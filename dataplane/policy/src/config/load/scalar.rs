@@ -47,7 +47,9 @@ mod tests {
         assert_eq!(meaning("1.5"), Meaning::Float(1.5));
         assert_eq!(meaning("true"), Meaning::Bool(true));
         assert_eq!(meaning("~"), Meaning::Null);
-        for text in ["yes", "off", "0x1F", "1_000", "30s", "nan", ".inf", "1.2.3.4", "99999999999999999999", "-"] {
+        for text in
+            ["yes", "off", "0x1F", "1_000", "30s", "nan", ".inf", "1.2.3.4", "99999999999999999999", "-"]
+        {
             assert_eq!(meaning(text), Meaning::Text, "{text}");
         }
     }

@@ -1,0 +1,335 @@
+//! The config as a whole: its JSON Schema, and its way over the wire.
+
+use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate};
+use super::*;
+use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
+use crate::filter::circuit_breaker::CircuitBreakerConfig;
+use crate::filter::cors::{CorsConfig, Origin};
+use crate::filter::logging::{LogFormat, LoggingConfig};
+use crate::filter::metrics::MetricsConfig;
+use crate::filter::rate_limit::RateLimitConfig;
+use crate::filter::retry::{RetryConfig, RetryOn};
+use crate::snapshot;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proto::v1;
+use serde_json::Value;
+use std::num::NonZeroU32;
+
+fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    match schema {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}"), visit))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, value)| walk(value, &format!("{path}/{at}"), visit))
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_describes_every_key_and_refuses_unknown_ones() {
+    let schema = schema();
+    let mut objects = 0;
+    walk(&schema, "", &mut |path, node| {
+        let Some(properties) = node.get("properties").and_then(Value::as_object) else { return };
+        objects += 1;
+        assert_eq!(node["additionalProperties"], false, "{path}");
+        for (key, property) in properties {
+            let described = property
+                .get("description")
+                .or_else(|| property.get("const"))
+                .or_else(|| property.get("$ref"));
+            assert!(described.is_some(), "{path}/{key} says nothing about itself");
+        }
+    });
+    assert!(objects >= 10, "{objects} objects are not the whole config");
+    let kinds = schema["$defs"]["FilterConfig"]["oneOf"].as_array().map(Vec::len);
+    assert_eq!(kinds, Some(7), "one for each filter");
+}
+
+#[test]
+fn the_schema_has_the_defaults_of_the_code() {
+    let schema = schema();
+    let server = &schema["$defs"]["ServerConfig"]["properties"];
+    assert_eq!(server["port"]["default"], 8080);
+    assert_eq!(server["idle_timeout"]["default"], "75s");
+    assert_eq!(server["max_header_bytes"]["default"], "64KiB");
+}
+
+#[test]
+fn an_unknown_value_on_the_wire_names_its_place() {
+    let error = |change: &dyn Fn(&mut v1::RouteTable)| {
+        let mut table = v1::RouteTable::from(&sample());
+        change(&mut table);
+        GatewayConfig::try_from(table).expect_err("not a config").to_string()
+    };
+    assert_eq!(error(&|table| table.server = None), "server: is missing");
+    assert_eq!(
+        error(&|table| table.routes[0].hosts[0] = "*".into()),
+        "routes[0].hosts[0]: `*` is not a host pattern"
+    );
+    assert_eq!(error(&|table| table.routes[0].backend = None), "routes[0].upstream: is missing");
+    let unknown_filter = error(&|table| table.global_filters.push(v1::Filter { kind: None }));
+    assert_eq!(unknown_filter, "global_filters[0]: is a filter that this version does not know");
+    let unknown_balancer = error(&|table| {
+        if let Some(v1::route::Backend::Inline(inline)) = &mut table.routes[0].backend {
+            inline.balancing.get_or_insert_default().balancer = 77;
+        }
+    });
+    assert_eq!(unknown_balancer, "routes[0].balancer: 77 is a balancer that this version does not know");
+    let server = error(&|table| table.server.get_or_insert_default().port = 65_536);
+    assert_eq!(server, "server.port: 65536 is not a port");
+}
+
+#[test]
+fn a_snapshot_whose_hash_is_wrong_is_not_opened() {
+    let snapshot::Encoded { table, sha256 } = snapshot::encode(&sample());
+    let good = v1::Snapshot { table, sha256, ..Default::default() };
+    assert!(snapshot::open(&good).is_ok());
+    let mut damaged = good.table.to_vec();
+    damaged[3] ^= 1;
+    let damaged = v1::Snapshot { table: damaged.into(), ..good.clone() };
+    assert!(matches!(snapshot::open(&damaged), Err(snapshot::SnapshotError::Hash { .. })));
+    let upper = v1::Snapshot { sha256: good.sha256.to_uppercase(), ..good };
+    assert!(matches!(snapshot::open(&upper), Err(snapshot::SnapshotError::Hash { .. })));
+}
+
+fn sample() -> GatewayConfig {
+    let route = RouteConfig { hosts: vec![HostPattern::Exact("a.example".into())], ..bare_route("a") };
+    GatewayConfig {
+        server: ServerConfig::default(),
+        upstreams: Vec::new(),
+        routes: vec![route],
+        global_filters: Vec::new(),
+    }
+}
+
+fn bare_route(name: &str) -> RouteConfig {
+    RouteConfig {
+        name: name.to_owned(),
+        hosts: Vec::new(),
+        prefix: Some(PathPrefix("/".into())),
+        path: None,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        strip_prefix: false,
+        rewrite: None,
+        preserve_host: false,
+        websocket: true,
+        timeout: None,
+        targets: Vec::new(),
+        upstream: None,
+        balancer: None,
+        hash_on: None,
+        connect_timeout: None,
+        response_timeout: None,
+        max_connections: None,
+        max_connections_wait: None,
+        idle_timeout: None,
+        filters: Vec::new(),
+    }
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (1u64..=86_400_000).prop_map(|millis| Duration::from_millis(millis).expect("at most 24 h"))
+}
+
+fn positive() -> impl Strategy<Value = NonZeroU32> {
+    (1u32..).prop_map(|number| NonZeroU32::new(number).expect("not 0"))
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9._-]{1,20}"
+}
+
+fn method() -> impl Strategy<Value = Method> {
+    select(vec!["GET", "POST", "PURGE"]).prop_map(|text| text.parse().expect("a method"))
+}
+
+fn header_name() -> impl Strategy<Value = HeaderName> {
+    "[a-z][a-z0-9-]{0,10}".prop_map(|text| text.parse().expect("a header name"))
+}
+
+fn prefix() -> impl Strategy<Value = PathPrefix> {
+    "(/[a-z0-9]{1,5}){1,3}".prop_map(PathPrefix)
+}
+
+fn hash_on() -> impl Strategy<Value = HashOn> {
+    prop_oneof![
+        header_name().prop_map(|name| HashOn::Header(name.0)),
+        "[a-zA-Z]{1,8}".prop_map(HashOn::Cookie),
+        Just(HashOn::ClientIp),
+        Just(HashOn::Path),
+    ]
+}
+
+fn targets() -> impl Strategy<Value = Vec<TargetConfig>> {
+    let addr = prop_oneof![("[a-z]{1,9}", 1u16..), (Just("2001:db8::1".to_owned()), 1u16..)];
+    let target = (addr, any::<u32>())
+        .prop_map(|((host, port), weight)| TargetConfig { addr: TargetAddr { host, port }, weight });
+    vec(target, 0..4)
+}
+
+fn upstream() -> impl Strategy<Value = UpstreamConfig> {
+    let balancer = select(vec![
+        BalancerKind::RoundRobin,
+        BalancerKind::WeightedRoundRobin,
+        BalancerKind::Random,
+        BalancerKind::LeastRequest,
+        BalancerKind::ConsistentHash,
+    ]);
+    let times = (duration(), duration(), duration(), duration());
+    (name(), targets(), balancer, option::of(hash_on()), any::<u32>(), times).prop_map(
+        |(name, targets, balancer, hash_on, max_connections, times)| UpstreamConfig {
+            name,
+            targets,
+            balancer,
+            hash_on,
+            connect_timeout: times.0,
+            response_timeout: times.1,
+            max_connections,
+            max_connections_wait: times.2,
+            idle_timeout: times.3,
+        },
+    )
+}
+
+fn filter() -> impl Strategy<Value = FilterConfig> {
+    let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
+    let origins = vec(select(vec!["*", "null", "https://a.example:8443"]), 0..3)
+        .prop_map(|texts| texts.iter().map(|text| text.parse::<Origin>().expect("an origin")).collect());
+    let retry_on = select(vec!["502", "429", "connect_failure", "reset", "timeout", "refused_stream"])
+        .prop_map(|text| text.parse::<RetryOn>().expect("a failure"));
+    let key = (name(), secret()).prop_map(|(name, key)| ApiKey { name, key });
+    let cors =
+        (origins, vec(method(), 0..3), vec(header_name(), 0..3), any::<bool>(), option::of(duration()));
+    prop_oneof![
+        (positive(), positive())
+            .prop_map(|(qps, burst)| FilterConfig::RateLimit(RateLimitConfig { qps, burst: Some(burst) })),
+        (secret(), vec(prefix(), 0..3)).prop_map(|(secret, exclude_paths)| {
+            FilterConfig::Auth(AuthConfig::Jwt(JwtConfig { secret, exclude_paths }))
+        }),
+        (header_name(), vec(key, 0..3), vec(prefix(), 0..3)).prop_map(|(header, keys, exclude_paths)| {
+            FilterConfig::Auth(AuthConfig::ApiKey(ApiKeyConfig { header, keys, exclude_paths }))
+        }),
+        (positive(), duration(), positive()).prop_map(|(threshold, timeout, half_open_max)| {
+            FilterConfig::CircuitBreaker(CircuitBreakerConfig { threshold, timeout, half_open_max })
+        }),
+        (any::<u32>(), vec(retry_on, 0..4))
+            .prop_map(|(max_retries, retry_on)| FilterConfig::Retry(RetryConfig { max_retries, retry_on })),
+        cors.prop_map(|(allow_origins, allow_methods, headers, allow_credentials, max_age)| {
+            FilterConfig::Cors(CorsConfig {
+                allow_origins,
+                allow_methods,
+                allow_headers: headers.clone(),
+                expose_headers: headers,
+                allow_credentials,
+                max_age,
+            })
+        }),
+        select(vec![LogFormat::Json, LogFormat::Text])
+            .prop_map(|format| FilterConfig::Logging(LoggingConfig { format })),
+        any::<bool>().prop_map(|enabled| FilterConfig::Metrics(MetricsConfig { enabled })),
+    ]
+}
+
+fn route() -> impl Strategy<Value = RouteConfig> {
+    let host = prop_oneof![
+        "[a-z]{1,9}\\.example".prop_map(HostPattern::Exact),
+        "[a-z]{1,9}\\.example".prop_map(HostPattern::Wildcard),
+    ];
+    let path = prop_oneof![
+        prefix().prop_map(|prefix| (Some(prefix), None)),
+        Just((None, Some(PathTemplate("/users/{id}".into())))),
+    ];
+    let backend = prop_oneof![upstream().prop_map(Ok), name().prop_map(Err)];
+    let header = (header_name(), "[ -~]{0,9}").prop_map(|(name, value)| HeaderMatch { name, value });
+    let query = (".{0,9}", ".{0,9}").prop_map(|(name, value)| QueryMatch { name, value });
+    let matches = (vec(host, 0..3), path, vec(method(), 0..3), vec(header, 0..3), vec(query, 0..3));
+    let switches =
+        (any::<bool>(), any::<bool>(), any::<bool>(), option::of(prefix()), option::of(duration()));
+    (name(), matches, switches, backend, vec(filter(), 0..4)).prop_map(
+        |(name, matches, switches, backend, filters)| {
+            let (hosts, (prefix, path), methods, headers, query) = matches;
+            let (strip_prefix, preserve_host, websocket, rewrite, timeout) = switches;
+            let mut route = RouteConfig {
+                hosts,
+                prefix,
+                path,
+                methods,
+                headers,
+                query,
+                strip_prefix,
+                rewrite,
+                preserve_host,
+                websocket,
+                timeout,
+                filters,
+                ..bare_route(&name)
+            };
+            match backend {
+                Ok(inline) => route.set_inline_upstream(inline),
+                Err(name) => route.upstream = Some(name),
+            }
+            route
+        },
+    )
+}
+
+fn server() -> impl Strategy<Value = ServerConfig> {
+    let network = select(vec!["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"])
+        .prop_map(|text| text.parse().expect("a block"));
+    let times = (duration(), duration(), duration(), duration(), duration(), duration());
+    (any::<u16>(), times, any::<[u64; 4]>(), any::<u32>(), vec(network, 0..4)).prop_map(
+        |(port, times, sizes, max_headers, trusted_proxies)| ServerConfig {
+            port,
+            read_timeout: times.0,
+            write_timeout: times.1,
+            idle_timeout: times.2,
+            header_timeout: times.3,
+            max_header_bytes: ByteSize(sizes[0]),
+            max_headers,
+            max_target_bytes: ByteSize(sizes[1]),
+            max_body_bytes: ByteSize(sizes[2]),
+            max_connections: sizes[3],
+            trusted_proxies,
+            drain_delay: times.4,
+            drain_timeout: times.5,
+        },
+    )
+}
+
+fn any_config() -> impl Strategy<Value = GatewayConfig> {
+    (server(), vec(upstream(), 0..3), vec(route(), 0..4), vec(filter(), 0..4)).prop_map(
+        |(server, upstreams, routes, global_filters)| GatewayConfig {
+            server,
+            upstreams,
+            routes,
+            global_filters,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// With every default written out, as the wire does, nothing is lost or changed.
+    #[test]
+    fn a_config_survives_the_wire(config in any_config()) {
+        let encoded = snapshot::encode(&config);
+        let back = snapshot::decode_table(&encoded.table);
+        prop_assert_eq!(back.as_ref(), Ok(&config));
+        prop_assert_eq!(snapshot::encode(&config), encoded, "equal configs have equal bytes");
+    }
+
+    #[test]
+    fn no_bytes_panic_the_decoder(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = snapshot::decode_table(&bytes);
+    }
+}
