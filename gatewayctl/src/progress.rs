@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// More lines than this would scroll: then only plain lines are written.
 const MOST_LINES: usize = 24;
+/// Before its first step.
+const WAITING: &str = "waiting";
 const FRAME: Duration = Duration::from_millis(120);
 
 pub enum Progress {
@@ -66,10 +68,13 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    /// What was drawn goes, and the last step of every instance stays as a plain line.
     fn drop(&mut self) {
-        if let Progress::Live { instances, .. } = self {
-            for line in instances.values() {
-                line.abandon();
+        if let Progress::Live { bars, instances } = self {
+            // a terminal that cannot be cleared still gets the lines
+            let _ = bars.clear();
+            for (instance, line) in instances.iter().filter(|(_, line)| line.message() != WAITING) {
+                console::note(&format!("{instance}: {}", line.message()));
             }
         }
     }
@@ -80,7 +85,7 @@ fn line(bars: &MultiProgress, instance: &str, widest: usize) -> ProgressBar {
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar =
         bars.add(ProgressBar::new_spinner().with_style(style).with_prefix(format!("{instance:widest$}")));
-    bar.set_message("waiting");
+    bar.set_message(WAITING);
     bar.enable_steady_tick(FRAME);
     bar
 }
