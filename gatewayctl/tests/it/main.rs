@@ -1,5 +1,5 @@
 //! gatewayctl as its users see it: arguments in; standard output, standard error and exit code out.
-#![allow(clippy::unwrap_used)] // a helper that panics fails the test it helps
+#![allow(clippy::unwrap_used)] // outside of a test function too, a panic fails the test
 
 mod dev;
 mod outcomes;

@@ -1,11 +1,12 @@
 //! A control plane that answers as it is told, and the program under test pointed at it.
 
 use assert_cmd::Command;
+use parking_lot::Mutex;
 use proto::v1::admin_server::{Admin, AdminServer};
 use proto::v1::rollout_event::Event;
 use proto::v1::*;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -56,7 +57,7 @@ impl Fake {
 
     /// The requests to apply, in turn.
     pub fn applied(&self) -> Vec<ApplyRequest> {
-        self.applied.lock().unwrap().clone()
+        self.applied.lock().clone()
     }
 }
 
@@ -80,7 +81,7 @@ type Events = tokio_stream::Iter<std::vec::IntoIter<Result<RolloutEvent, Status>
 
 impl Service {
     fn next_rollout(&self) -> Result<Response<Events>, Status> {
-        let rollouts = &mut self.script.lock().unwrap().rollouts;
+        let rollouts = &mut self.script.lock().rollouts;
         if rollouts.is_empty() {
             return Err(Status::internal("the script has no further rollout"));
         }
@@ -97,7 +98,7 @@ impl Admin for Service {
     type WatchRolloutStream = Events;
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<Events>, Status> {
-        self.applied.lock().unwrap().push(request.into_inner());
+        self.applied.lock().push(request.into_inner());
         self.next_rollout()
     }
 
@@ -117,19 +118,19 @@ impl Admin for Service {
     }
 
     async fn get_config(&self, _: Request<GetConfigRequest>) -> Result<Response<GetConfigResponse>, Status> {
-        let current = self.script.lock().unwrap().current.clone();
+        let current = self.script.lock().current.clone();
         current.map(Response::new).ok_or_else(|| Status::not_found("no config has been applied"))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Ok(Response::new(self.script.lock().unwrap().status.clone()))
+        Ok(Response::new(self.script.lock().status.clone()))
     }
 
     async fn list_versions(
         &self,
         _: Request<ListVersionsRequest>,
     ) -> Result<Response<ListVersionsResponse>, Status> {
-        Ok(Response::new(self.script.lock().unwrap().versions.clone()))
+        Ok(Response::new(self.script.lock().versions.clone()))
     }
 }
 
