@@ -9,6 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 /// Where the status stands in `HTTP/1.1 431 …`.
@@ -38,6 +39,21 @@ impl ClientIo {
 
     pub(crate) fn has_read_ahead(&self) -> bool {
         !self.read_ahead.is_empty()
+    }
+
+    /// Whether the client has closed its side. hyper would find that out by reading ahead, for which it allocates a
+    /// buffer in every exchange; asking the socket costs nothing while nothing has arrived.
+    fn client_is_gone(&self, cx: &mut Context<'_>) -> bool {
+        let stream = self.stream.inner();
+        if stream.poll_read_ready(cx).is_pending() {
+            return false;
+        }
+        let mut byte = [0];
+        match stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(read)) => read == 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -80,10 +96,15 @@ impl Write for ClientIo {
         polled
     }
 
+    /// Called by hyper whenever it has nothing left to write, so also while an answer is awaited: the moment to see
+    /// whether anybody still waits for it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.session.flushed();
-        Pin::new(&mut this.stream).poll_flush(cx)
+        if this.session.awaits_answer() && this.client_is_gone(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Nothing yet: how a connection ends is decided once hyper has given the socket back.

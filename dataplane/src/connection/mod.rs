@@ -93,6 +93,8 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
         // head and small body in one buffer: one write instead of a gather of several
         .writev(false)
         .pipeline_flush(true)
+        // whether the client is still there is ClientIo's to see
+        .half_close(true)
         .max_header_size(limits.max_header_bytes)
         .max_headers(limits.max_headers)
         .serve_connection(io, service);

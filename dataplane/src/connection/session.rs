@@ -197,6 +197,11 @@ impl Session {
         self.body_pending.get()
     }
 
+    /// Whether a whole request is being served: the client has nothing more to say, only to wait.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.phase.get() == Phase::Exchange && !self.body_pending.get()
+    }
+
     pub(crate) fn set_body_fault(&self, fault: BodyFault) {
         self.body_fault.set(Some(fault));
     }

@@ -57,9 +57,14 @@ impl UpstreamConnection {
         Pin::new(&mut self.connection).poll(cx).map(drop)
     }
 
+    /// Whether the last exchange is over and the target has not closed, as far as was seen when it was last driven.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
     /// Drives the connection and tells whether it can take a request now.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx).is_pending() && self.sender.is_ready()
+        self.drive(cx).is_pending() && self.is_ready()
     }
 
     pub(crate) fn into_connected(self) -> Connected {

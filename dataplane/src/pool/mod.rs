@@ -94,16 +94,13 @@ impl Pool {
 }
 
 impl Shelf {
-    /// The youngest idle connection that still lives.
+    /// The youngest idle connection. Whether its target has closed it meanwhile is seen when the request is sent: it
+    /// reads before it writes, and gives the request back whole.
     fn take_idle(&self, now: Instant) -> Option<Box<UpstreamConnection>> {
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            let mut idle = self.idle.borrow_mut().pop()?;
-            let fresh = now.saturating_duration_since(idle.since) < self.idle_timeout.get();
-            if fresh && idle.connection.poll_ready(&mut cx) {
-                return Some(idle.connection);
-            }
-        }
+        let youngest = self.idle.borrow_mut().pop()?;
+        let fresh = now.saturating_duration_since(youngest.since) < self.idle_timeout.get();
+        // when the youngest has been idle for too long, so have all below it: the sweep closes them
+        (fresh && youngest.connection.is_ready()).then_some(youngest.connection)
     }
 
     fn sweep(&self, now: Instant) {
@@ -135,7 +132,8 @@ impl Checkout {
     /// The exchange is over: back on the shelf if the connection can take another request, else closed.
     pub(crate) fn release(&mut self, cx: &mut Context<'_>, now: Instant) {
         if let Some(mut connection) = self.connection.take()
-            && connection.poll_ready(cx)
+            // with the last byte of a body the connection is mostly ready by itself
+            && (connection.is_ready() || connection.poll_ready(cx))
             && !self.shelf.lane.is_wanted()
         {
             self.shelf.idle.borrow_mut().push(Idle { connection, since: now });

@@ -18,37 +18,50 @@ pub struct Host<'a> {
 /// [`Rejection::InvalidHost`] for everything that is not plainly a host.
 pub fn parse_host(text: &[u8]) -> Result<Host<'_>, Rejection> {
     let text = std::str::from_utf8(text).map_err(|_| Rejection::InvalidHost)?;
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']').ok_or(Rejection::InvalidHost)? + 2;
-            text[1..end - 1].parse::<std::net::Ipv6Addr>().map_err(|_| Rejection::InvalidHost)?;
-            (&text[..end], text[end..].strip_prefix(':').or(text[end..].is_empty().then_some("")))
-        }
-        None => match text.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (text, Some("")),
-        },
-    };
-    let port = match port.ok_or(Rejection::InvalidHost)? {
-        "" if text.ends_with(':') => return Err(Rejection::InvalidHost),
-        "" => None,
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(digits.parse().map_err(|_| Rejection::InvalidHost)?)
-        }
-        _ => return Err(Rejection::InvalidHost),
-    };
-    let name = if name.starts_with('[') { name } else { check_name(name)? };
+    let end = if text.starts_with('[') { address_end(text)? } else { name_end(text.as_bytes())? };
+    let (name, rest) = text.split_at(end);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(Rejection::InvalidHost);
+    }
     let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(name.to_ascii_lowercase()),
         false => Cow::Borrowed(name),
     };
-    Ok(Host { name, port })
+    Ok(Host { name, port: parse_port(rest)? })
 }
 
-/// Letters, digits, `-`, `_` and `.`: what DNS and every peer agree on; one trailing dot is dropped.
-fn check_name(name: &str) -> Result<&str, Rejection> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let valid = !name.is_empty() && name.len() <= 253 && !name.starts_with('.') && !name.contains("..");
-    if valid && name.bytes().all(plain) { Ok(name) } else { Err(Rejection::InvalidHost) }
+/// Longest name that DNS can hold.
+const MAX_NAME: usize = 253;
+
+/// Where a bracketed IPv6 address ends.
+fn address_end(text: &str) -> Result<usize, Rejection> {
+    let end = text.find(']').ok_or(Rejection::InvalidHost)?;
+    text[1..end].parse::<std::net::Ipv6Addr>().map_err(|_| Rejection::InvalidHost)?;
+    Ok(end + 1)
+}
+
+/// Where a name ends: letters, digits, `-`, `_` and single dots, which is what DNS and every peer agree on.
+fn name_end(text: &[u8]) -> Result<usize, Rejection> {
+    let mut previous = b'.';
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b':' => return Ok(at),
+            b'.' if previous == b'.' => return Err(Rejection::InvalidHost),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => previous = byte,
+            _ => return Err(Rejection::InvalidHost),
+        }
+    }
+    Ok(text.len())
+}
+
+/// What follows the host: nothing, or `:` and digits.
+fn parse_port(rest: &str) -> Result<Option<u16>, Rejection> {
+    let Some(digits) = rest.strip_prefix(':') else {
+        return if rest.is_empty() { Ok(None) } else { Err(Rejection::InvalidHost) };
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Rejection::InvalidHost);
+    }
+    digits.parse().map(Some).map_err(|_| Rejection::InvalidHost)
 }
