@@ -34,8 +34,11 @@ pub fn reserve(address: SocketAddr, workers: usize) -> io::Result<Reserved> {
     let mut sockets = vec![first];
     for _ in 1..workers {
         let other = socket(bound)?;
+        // the first one bound over connections in TIME_WAIT; those of a program without SO_REUSEPORT need this, too
+        other.set_reuse_address(true)?;
         other.set_reuse_port(true)?;
         other.bind(&bound.into())?;
+        other.set_reuse_address(false)?;
         sockets.push(other);
     }
     Ok(Reserved { address: bound, sockets })
@@ -155,17 +158,31 @@ mod tests {
         assert_eq!(reserve(every, 1).expect_err("all addresses").kind(), io::ErrorKind::AddrInUse);
     }
 
+    /// Serves one connection and closes it first: that side is the one that waits.
+    fn leave_time_wait(listener: &TcpListener) {
+        let mut client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        listener.set_nonblocking(false).expect("blocking");
+        drop(listener.accept().expect("accept"));
+        assert_eq!(client.read(&mut [0]).expect("end of stream"), 0);
+    }
+
     #[test]
     fn connections_in_time_wait_do_not_keep_a_successor_out() {
         let address = free_address();
         let listening = reserve(address, 1).expect("reserve").listen().expect("listen");
-        let mut client = TcpStream::connect(address).expect("connect");
-        listening[0].set_nonblocking(false).expect("blocking");
-        // the side that closes first is the one that waits
-        drop(listening[0].accept().expect("accept"));
-        assert_eq!(client.read(&mut [0]).expect("end of stream"), 0);
-        drop((client, listening));
+        leave_time_wait(&listening[0]);
+        drop(listening);
         reserve(address, 2).expect("reserve again").listen().expect("listen again");
+    }
+
+    /// Another server is stopped and the gateway takes its place: that one did not share its port.
+    #[test]
+    fn connections_in_time_wait_of_another_program_do_not_keep_us_out() {
+        let other = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = other.local_addr().expect("address");
+        leave_time_wait(&other);
+        drop(other);
+        reserve(address, 3).expect("reserve").listen().expect("listen");
     }
 
     #[test]
