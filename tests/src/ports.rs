@@ -4,7 +4,8 @@
 //! its port; so port 0 does not do. Ports come from below the kernel's ephemeral range, so no outgoing connection takes
 //! one in between, and a lease holds the UDP port of the same number, which keeps other test processes away.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use socket2::{Domain, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 /// Lowest port given out.
 const LOWEST: u16 = 10_000;
@@ -23,11 +24,16 @@ pub fn lease(addresses: u8) -> PortLease {
     for _ in 0..1000 {
         let port = fastrand::u16(LOWEST..highest);
         let Ok(claim) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
-        if (1..=addresses.max(1)).all(|n| TcpListener::bind((loopback(n), port)).is_ok()) {
+        if (1..=addresses.max(1)).all(|n| is_free(SocketAddr::new(loopback(n), port))) {
             return PortLease { port, _claim: claim };
         }
     }
     panic!("no free port between {LOWEST} and {highest}");
+}
+
+/// Without `SO_REUSEADDR`, so that not even a connection in TIME_WAIT is left of whoever had the port before.
+fn is_free(address: SocketAddr) -> bool {
+    Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| socket.bind(&address.into())).is_ok()
 }
 
 /// 127.0.0.`n`

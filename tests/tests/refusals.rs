@@ -30,6 +30,10 @@ fn assert_refusal(response: &RawResponse, status: u16, rejection: &Rejection) {
     assert_eq!(response.header("content-length"), Some(response.body.len().to_string().as_str()));
 }
 
+fn shown(answer: &str) -> String {
+    format!("{:.100}", answer.escape_debug().to_string())
+}
+
 async fn fleet_with(server: &str, route: &str, target: SocketAddr) -> Fleet {
     Fleet::start(1, |port| {
         format!(
@@ -231,13 +235,13 @@ async fn invalid_responses_502() {
         let response = ask(&fleet, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let is_expected = response.text().contains(Rejection::InvalidResponse.reason());
         if response.status != 502 || !is_expected {
-            wrong.push(format!("{answer:.80?}: {} {}", response.status, response.text()));
+            wrong.push(format!("{}: {} {}", shown(&answer), response.status, response.text()));
             continue;
         }
         assert_refusal(&response, 502, &Rejection::InvalidResponse);
         ask(&fleet, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         if upstream.connections().len() != 2 {
-            wrong.push(format!("{answer:.80?}: its connection was used again"));
+            wrong.push(format!("{}: its connection was used again", shown(&answer)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -81,23 +81,22 @@ async fn edits_of_the_watched_file_are_picked_up_however_they_are_made() {
         version = fleet.settled_after(version).await;
         serves(&fleet, &name).await;
 
-        // what kubelet does with a ConfigMap: a directory behind a link behind a link
+        // what kubelet does with a ConfigMap: the file is a link through a directory that is a link and is swapped
+        let unchanged = fs::read_to_string(&path).expect("the watched file");
+        let swap = |data: &str, text: &str| {
+            let data = directory.join(data);
+            fs::create_dir(&data).expect("create a data directory");
+            fs::write(data.join("gateway.yaml"), text).expect("write the data");
+            symlink(&data, directory.join("..data.new")).expect("link the data");
+            fs::rename(directory.join("..data.new"), directory.join("..data")).expect("swap the link");
+        };
+        swap(&format!("..{round}-before"), &unchanged);
+        symlink("..data/gateway.yaml", directory.join("link")).expect("link the file");
+        fs::rename(directory.join("link"), &path).expect("put the link in the file's place");
         let name = format!("linked-{round}");
-        let data = directory.join(format!("..data-{round}"));
-        fs::create_dir(&data).expect("create a data directory");
-        fs::write(data.join("gateway.yaml"), text(&name)).expect("write the data");
-        symlink(&data, directory.join("..data.new")).expect("link the data");
-        fs::rename(directory.join("..data.new"), directory.join("..data")).expect("swap the link");
-        if round == 0 {
-            fs::remove_file(&path).expect("remove the plain file");
-            symlink("..data/gateway.yaml", &path).expect("link the file");
-        }
+        swap(&format!("..{round}-after"), &text(&name));
         version = fleet.settled_after(version).await;
         serves(&fleet, &name).await;
-
-        if round == 0 {
-            fs::remove_file(&path).expect("remove the link");
-        }
     }
 }
 
