@@ -266,10 +266,8 @@ impl Coordinator {
 
     fn rejected(&mut self, now: Now, instance: &str, rejected: v1::Rejected) {
         match self.members[instance].task {
-            Task::Prepare => {
-                if self.attempt_preparing(rejected.version).is_some() {
-                    self.refused(now, instance, rejected.diagnostics);
-                }
+            Task::Prepare if self.attempt_preparing(rejected.version).is_some() => {
+                self.refused(now, instance, rejected.diagnostics);
             }
             Task::CatchUp { .. } | Task::Commit { .. } if rejected.version == self.current.version => {
                 let reason =
