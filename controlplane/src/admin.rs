@@ -83,6 +83,7 @@ impl Admin for AdminService {
         let change = Change {
             contents: Contents::Earlier(to_version),
             origin: Origin::Admin,
+            read_in: None,
             base_version: 0,
             dry_run: false,
             // that version was once wanted as it is
@@ -164,6 +165,7 @@ async fn apply(actor: Handle, request: v1::ApplyRequest, follower: Follower) {
     let change = Change {
         contents: Contents::New(candidate),
         origin: Origin::Admin,
+        read_in: None,
         base_version: request.base_version,
         dry_run: request.dry_run,
         allow_empty: request.allow_empty,

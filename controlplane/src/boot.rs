@@ -6,7 +6,7 @@ use crate::candidate::Candidate;
 use crate::discovery::DiscoveryService;
 use crate::fleet::Now;
 use crate::settings::{Settings, check_loopback};
-use crate::source::{Published, Reading, Stamp, WatchedFile};
+use crate::source::{Published, Reading, WatchedFile};
 use crate::store::{RedbStore, Store, StoreError, StoredVersion};
 use crate::watcher::{self, WatcherHandle};
 use anyhow::Context as _;
@@ -78,11 +78,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
     check_loopback(settings.listen).map_err(StartError::Exposed)?;
     let dir = settings.state_dir()?;
     let file = WatchedFile::new(settings.config.clone());
-    let (store, known, beginning) = blocking(move || {
-        open(&dir, &file).map(|(store, known, beginning)| (store, (file, known), beginning))
-    })
-    .await?;
-    let (file, known) = known;
+    let opening = file.clone();
+    let (store, known, beginning) = blocking(move || open(&dir, &opening)).await?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -97,7 +94,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
             .context("the current version in the store does not decode")?;
     let (observations, observed) = mpsc::channel(8);
     let watcher =
-        Arc::new(watcher::spawn(file, known, observations).context("cannot start the file watcher")?);
+        Arc::new(watcher::spawn(file, &known, observations).context("cannot start the file watcher")?);
     let mut tasks = vec![actor, tokio::spawn(pass_on(observed, handle.clone()))];
     if beginning.edited_while_down {
         tasks.push(tokio::spawn(reread_after_grace(Arc::clone(&watcher), stopped.clone())));
@@ -114,10 +111,10 @@ struct Beginning {
     edited_while_down: bool,
 }
 
-type Opened = (Arc<dyn Store>, (Reading, Stamp), Beginning);
+type Opened = (Arc<dyn Store>, Reading, Beginning);
 
 fn open(dir: &std::path::Path, file: &WatchedFile) -> anyhow::Result<Opened> {
-    let (reading, stamp) = file.read().with_context(|| format!("cannot read the config {}", file.name()))?;
+    let reading = file.read().with_context(|| format!("cannot read the config {}", file.name()))?;
     let store = RedbStore::open(dir)?;
     let beginning = match store.current()? {
         None => Beginning {
@@ -129,8 +126,8 @@ fn open(dir: &std::path::Path, file: &WatchedFile) -> anyhow::Result<Opened> {
     };
     // a write of ours has changed the stamp: what the watcher takes for known must be the file as it is now
     let known = match beginning.edited_while_down || *beginning.current.source == *reading.text {
-        true => (reading, stamp),
-        false => file.read().unwrap_or((reading, stamp)),
+        true => reading,
+        false => file.read().unwrap_or(reading),
     };
     Ok((Arc::new(store), known, beginning))
 }

@@ -1,11 +1,11 @@
 //! The data planes' door: one stream each, snapshots down, facts up.
 
-use crate::actor::{Handle, Stopped};
+use crate::actor::{Handle, Outbox, Stopped};
 use crate::fleet::StreamId;
 use proto::v1::discovery_server::Discovery;
 use proto::v1::{ControlPlaneMessage, DataPlaneMessage, Hello, data_plane_message::Message};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,10 +38,10 @@ impl Discovery for DiscoveryService {
             .await
             .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
         let instance = hello.instance.clone();
-        let (outbox, outgoing) = mpsc::channel(OUTBOX);
-        let stream = self.actor.join(hello, outbox.clone()).await?;
-        tokio::spawn(listen(self.actor.clone(), instance, stream, inbound, outbox));
-        Ok(Response::new(ReceiverStream::new(outgoing)))
+        let (outbox, outgoing) = Outbox::new(OUTBOX);
+        let stream = self.actor.join(hello, outbox).await?;
+        tokio::spawn(listen(self.actor.clone(), instance, stream, inbound, outgoing.closed));
+        Ok(Response::new(ReceiverStream::new(outgoing.messages)))
     }
 }
 
@@ -65,17 +65,17 @@ fn check_name(name: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Passes on what the data plane says until its stream ends, or the way down to it is closed.
+/// Passes on what the data plane says until its stream ends or the actor closes it.
 async fn listen(
     actor: Handle,
     instance: String,
     stream: StreamId,
     mut inbound: Streaming<DataPlaneMessage>,
-    outbox: mpsc::Sender<Result<ControlPlaneMessage, Status>>,
+    mut closed: oneshot::Receiver<()>,
 ) {
     loop {
         let heard = tokio::select! {
-            () = outbox.closed() => break,
+            _ = &mut closed => break,
             heard = inbound.message() => heard,
         };
         let message = match heard {

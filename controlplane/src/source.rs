@@ -18,6 +18,7 @@ pub(crate) struct WatchedFile {
 pub(crate) struct Reading {
     pub(crate) text: Arc<str>,
     pub(crate) sha256: String,
+    pub(crate) stamp: Stamp,
 }
 
 /// What tells one state of the file from another without reading it.
@@ -56,8 +57,8 @@ impl WatchedFile {
         fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata))
     }
 
-    /// Reads it, with the stamp of what was read.
-    pub(crate) fn read(&self) -> io::Result<(Reading, Stamp)> {
+    /// Reads it all.
+    pub(crate) fn read(&self) -> io::Result<Reading> {
         let file = File::open(&self.path)?;
         let stamp = Stamp::of(&file.metadata()?);
         let mut text = String::new();
@@ -67,7 +68,7 @@ impl WatchedFile {
             return Err(io::Error::other(format!("larger than {limit} MiB")));
         }
         let sha256 = sha256_hex(text.as_bytes());
-        Ok((Reading { text: text.into(), sha256 }, stamp))
+        Ok(Reading { text: text.into(), sha256, stamp })
     }
 
     /// Writes the text beside the file and to the disk, so that nothing but a rename is left to do once the fleet has
@@ -121,6 +122,10 @@ impl Staged {
 }
 
 impl Stamp {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     fn of(metadata: &Metadata) -> Self {
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt as _;
@@ -163,9 +168,9 @@ mod tests {
         let (dir, file) = file("old");
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
         let staged = file.stage("new").unwrap();
-        assert_eq!(&*file.read().unwrap().0.text, "old");
+        assert_eq!(&*file.read().unwrap().text, "old");
         assert_eq!(staged.publish().unwrap(), Published::InPlace);
-        assert_eq!(&*file.read().unwrap().0.text, "new");
+        assert_eq!(&*file.read().unwrap().text, "new");
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -177,14 +182,14 @@ mod tests {
         std::os::unix::fs::symlink(file.path(), &link).unwrap();
         WatchedFile::new(link.clone()).stage("new").unwrap().publish().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(&*file.read().unwrap().0.text, "new");
+        assert_eq!(&*file.read().unwrap().text, "new");
     }
 
     #[test]
     fn a_dropped_text_leaves_nothing_behind() {
         let (dir, file) = file("old");
         drop(file.stage("new").unwrap());
-        assert_eq!(&*file.read().unwrap().0.text, "old");
+        assert_eq!(&*file.read().unwrap().text, "old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -194,7 +199,7 @@ mod tests {
         let staged = file.stage("new").unwrap();
         fs::write(file.path(), "edited").unwrap();
         assert_eq!(staged.publish().unwrap(), Published::Overtaken);
-        assert_eq!(&*file.read().unwrap().0.text, "edited");
+        assert_eq!(&*file.read().unwrap().text, "edited");
     }
 
     #[test]
@@ -211,7 +216,7 @@ mod tests {
         let (_dir, file) = file("old");
         let before = file.stamp().unwrap();
         assert_eq!(file.stamp().unwrap(), before);
-        assert_eq!(file.read().unwrap().1, before);
+        assert_eq!(file.read().unwrap().stamp, before);
         file.stage("new").unwrap().publish().unwrap();
         assert_ne!(file.stamp().unwrap(), before, "same length, another file");
     }

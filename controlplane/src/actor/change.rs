@@ -2,13 +2,15 @@
 //! behind in the store and in the watched file.
 
 use super::message::{Change, Contents, Origin};
-use super::{Actor, Job, blocking, ended, snapshot};
+use super::{Actor, blocking, ended, snapshot, unwind};
 use crate::candidate::Candidate;
 use crate::fleet::Now;
 use crate::rollout::Plan;
 use crate::source::{Published, Staged};
-use crate::store::StoredVersion;
+use crate::store::{StoreError, StoredVersion};
 use proto::v1::{self, Outcome, VersionState, rollout_event::Event};
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// The rollout under way.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct RunningChange {
     version: u64,
     dry_run: bool,
     candidate: Candidate,
+    /// The version on its way into the store.
+    allocation: Option<JoinHandle<Result<(), StoreError>>>,
     /// The new text of the watched file, until it is in its place.
     staged: Option<Staged>,
     decided: bool,
@@ -47,7 +51,11 @@ impl Actor {
     pub(super) async fn begin_change(&mut self, mut change: Change) {
         if let Err(refusal) = self.try_begin(&mut change).await {
             let Refusal { outcome, message, diagnostics } = refusal;
-            tracing::info!(outcome = outcome.as_str_name(), message, "change ended before the rollout");
+            tracing::info!(
+                outcome = outcome.as_str_name(),
+                result = message,
+                "change ended before the rollout"
+            );
             if change.origin == Origin::File && outcome != Outcome::Unchanged {
                 self.file.set_problem(message.clone());
             }
@@ -62,6 +70,10 @@ impl Actor {
 
     async fn try_begin(&mut self, change: &mut Change) -> Result<(), Refusal> {
         let current = self.coordinator.current().version;
+        if self.is_outdated(change).await {
+            // a rollout of it would put back what the file no longer says; what it says now is on its way here
+            return Err(Refusal::new(Outcome::Unchanged, "the file has moved on since it was read"));
+        }
         if change.base_version != 0 && change.base_version != current {
             let message = format!("the current version is {current}, not {}", change.base_version);
             return Err(Refusal::new(Outcome::BaseMoved, message));
@@ -84,11 +96,12 @@ impl Actor {
         let version = self.last_version.max(self.coordinator.highest_reported()) + 1;
         let stored = self.new_version(version, change, &candidate);
         let snapshot = snapshot(self.store.cluster_id(), &stored);
-        if !change.dry_run {
-            self.in_store(move |store| store.allocate(&stored)).await.map_err(|error| {
-                Refusal::new(Outcome::Rejected, format!("{error}; nothing was sent to any data plane"))
-            })?;
-        }
+        // on its way to the disk while the fleet prepares, and awaited before the decision: should we die before it is
+        // there, its number may be used again, for by then every data plane has dropped what it had prepared
+        let allocation = (!change.dry_run).then(|| {
+            let store = Arc::clone(&self.store);
+            tokio::task::spawn_blocking(move || store.allocate(&stored))
+        });
         self.last_version = version;
         self.feed.begin(change.follower.take());
         let (dry_run, timeout, warnings) = (change.dry_run, change.timeout, candidate.warnings.clone());
@@ -97,12 +110,20 @@ impl Actor {
             version,
             dry_run,
             candidate,
+            allocation,
             staged,
             decided: false,
             remark: None,
         })));
         self.coordinator.start(Now::read(), Plan { snapshot, dry_run, timeout, warnings });
         Ok(())
+    }
+
+    /// Whether the watched file is no longer in the state it was read in.
+    async fn is_outdated(&self, change: &Change) -> bool {
+        let Some(read_in) = change.read_in.clone() else { return false };
+        let file = self.file.watched();
+        blocking(move || file.stamp().ok() != Some(read_in)).await
     }
 
     async fn candidate(&self, change: &mut Change) -> Result<Candidate, Refusal> {
@@ -201,6 +222,15 @@ impl Actor {
         }
     }
 
+    /// Waits until the version under way is in the store.
+    pub(super) async fn allocated(&mut self) -> Result<(), StoreError> {
+        let Some(Running::Change(running)) = &mut self.running else { return Ok(()) };
+        match running.allocation.take() {
+            Some(allocation) => unwind(allocation.await),
+            None => Ok(()),
+        }
+    }
+
     /// The commit decision is on the disk.
     pub(super) fn decided(&mut self) {
         if let Some(Running::Change(running)) = &mut self.running {
@@ -238,9 +268,6 @@ impl Actor {
         match blocking(move || staged.publish()).await {
             Ok(Published::InPlace) => {
                 self.file.clear_problem();
-                // what was read from the file before has just been replaced, and is not to be rolled out after this
-                self.file.forget_readings();
-                self.queue.retain(|job| !matches!(job, Job::Change(change) if change.origin == Origin::File));
                 None
             }
             Ok(Published::Overtaken) => {
@@ -258,13 +285,18 @@ impl Actor {
     /// The coordinator has ended the rollout: settles store and file, and completes what is told.
     pub(super) async fn finish(&mut self, mut finished: v1::Finished) -> v1::Finished {
         self.publish().await;
+        let allocated = self.allocated().await;
         let Some(Running::Change(running)) = self.running.take() else { return finished };
         if let Some(remark) = &running.remark {
             finished.message.push_str(remark);
         }
         if !running.decided && !running.dry_run {
             let (version, detail) = (running.version, finished.message.clone());
-            if let Err(error) = self.in_store(move |store| store.reject(version, &detail)).await {
+            let rejected = match allocated {
+                Ok(()) => self.in_store(move |store| store.reject(version, &detail)).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = rejected {
                 // the next start finds it undecided and rejects it
                 tracing::error!(version, %error, "the rejection could not be stored");
             }

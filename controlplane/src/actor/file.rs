@@ -55,10 +55,6 @@ impl FileState {
     pub(super) fn holds(&self, sha256: &str) -> bool {
         self.read_sha256 == sha256
     }
-
-    pub(super) fn forget_readings(&mut self) {
-        self.number += 1;
-    }
 }
 
 impl Actor {
@@ -87,7 +83,7 @@ impl Actor {
 
     pub(super) fn file_checked(
         &mut self,
-        reading: &Reading,
+        reading: Reading,
         number: u64,
         checked: Result<Candidate, Vec<v1::Diagnostic>>,
     ) {
@@ -95,9 +91,10 @@ impl Actor {
             return; // the file has moved on
         }
         match checked {
-            Ok(candidate) => self.queue.push_back(Job::Change(Change {
+            Ok(candidate) => self.queue.push_back(Job::Change(Box::new(Change {
                 contents: Contents::New(candidate),
                 origin: Origin::File,
+                read_in: Some(reading.stamp),
                 base_version: 0,
                 dry_run: false,
                 allow_empty: false,
@@ -105,7 +102,7 @@ impl Actor {
                 note: String::new(),
                 timeout: DEFAULT_TIMEOUT,
                 follower: None,
-            })),
+            }))),
             Err(diagnostics) => {
                 tracing::debug!(sha256 = reading.sha256, "invalid config file");
                 self.file_is_wrong(describe(&self.file.name(), &diagnostics));

@@ -3,7 +3,7 @@
 use super::feed::Follower;
 use crate::candidate::Candidate;
 use crate::fleet::StreamId;
-use crate::source::Reading;
+use crate::source::{Reading, Stamp};
 use crate::watcher::Observation;
 use proto::v1::{self, data_plane_message};
 use std::sync::Arc;
@@ -12,14 +12,42 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-/// The way down to one data plane.
-pub(crate) type Outbox = mpsc::Sender<Result<v1::ControlPlaneMessage, Status>>;
+/// The way down to one data plane, open for as long as the actor keeps it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    messages: mpsc::Sender<Result<v1::ControlPlaneMessage, Status>>,
+    /// Dropped with the outbox: whoever listens to the data plane notices that it is no longer wanted.
+    _open: oneshot::Sender<()>,
+}
+
+/// The other end of an [`Outbox`].
+pub(crate) struct Outgoing {
+    pub(crate) messages: mpsc::Receiver<Result<v1::ControlPlaneMessage, Status>>,
+    /// Resolves when the actor has dropped the outbox.
+    pub(crate) closed: oneshot::Receiver<()>,
+}
+
+impl Outbox {
+    /// With room for this many messages that the data plane has not read.
+    pub(crate) fn new(capacity: usize) -> (Self, Outgoing) {
+        let (sender, messages) = mpsc::channel(capacity);
+        let (open, closed) = oneshot::channel();
+        (Self { messages: sender, _open: open }, Outgoing { messages, closed })
+    }
+
+    /// False: it is full or nobody reads it any more.
+    pub(super) fn send(&self, message: Result<v1::ControlPlaneMessage, Status>) -> bool {
+        self.messages.try_send(message).is_ok()
+    }
+}
 
 /// A change somebody asks for.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) contents: Contents,
     pub(crate) origin: Origin,
+    /// From the file: the state it was read in.
+    pub(crate) read_in: Option<Stamp>,
     /// 0: does not matter.
     pub(crate) base_version: u64,
     pub(crate) dry_run: bool,

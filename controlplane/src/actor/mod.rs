@@ -37,7 +37,7 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Something to be done when nothing else is under way.
 #[derive(Debug)]
 enum Job {
-    Change(Change),
+    Change(Box<Change>),
     Push { instances: Vec<String>, timeout: Duration, follower: Follower },
 }
 
@@ -123,7 +123,7 @@ impl Actor {
     fn take(&mut self, message: Message) {
         let now = Now::read();
         match message {
-            Message::Change(change) => self.queue.push_back(Job::Change(change)),
+            Message::Change(change) => self.queue.push_back(Job::Change(Box::new(change))),
             Message::Push { instances, timeout, follower } => {
                 self.queue.push_back(Job::Push { instances, timeout, follower });
             }
@@ -153,14 +153,14 @@ impl Actor {
             }
             Message::File(observation) => self.file_observed(observation),
             Message::FileChecked { reading, number, checked } => {
-                self.file_checked(&reading, number, checked);
+                self.file_checked(reading, number, checked);
             }
         }
     }
 
     async fn begin(&mut self, job: Job) {
         match job {
-            Job::Change(change) => self.begin_change(change).await,
+            Job::Change(change) => self.begin_change(*change).await,
             Job::Push { instances, timeout, follower } => {
                 self.running = Some(Running::Push);
                 self.feed.begin(Some(follower));
@@ -191,7 +191,7 @@ impl Actor {
 
     fn send(&mut self, instance: &str, stream: StreamId, message: v1::ControlPlaneMessage) {
         let Some(outbox) = self.outboxes.get(&stream) else { return };
-        if outbox.try_send(Ok(message)).is_err() {
+        if !outbox.send(Ok(message)) {
             // it reads nothing any more, or has just gone: either way it must join again to be told the truth
             tracing::warn!(instance, "data plane does not read its stream, closing it");
             self.outboxes.remove(&stream);
@@ -203,13 +203,17 @@ impl Actor {
         if let Some(outbox) = self.outboxes.remove(&stream) {
             tracing::warn!("a second stream of the same instance name took the first one's place");
             let status = Status::aborted("another stream of this instance name has taken this one's place");
-            let _ = outbox.try_send(Err(status));
+            // if it is full, the stream ends without a reason
+            outbox.send(Err(status));
         }
     }
 
     async fn persist(&mut self, version: u64) {
         let in_file = matches!(&self.running, Some(Running::Change(change)) if change.origin == Origin::File);
-        let result = self.in_store(move |store| store.commit(version, in_file)).await;
+        let result = match self.allocated().await {
+            Ok(()) => self.in_store(move |store| store.commit(version, in_file)).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &result {
             tracing::error!(version, %error, "the decision to commit could not be stored");
         }
@@ -240,7 +244,7 @@ impl Actor {
                 tracing::info!(
                     version = finished.version,
                     outcome = finished.outcome().as_str_name(),
-                    message = finished.message,
+                    result = finished.message,
                     took_us = finished.took_us,
                     "rollout finished"
                 );
@@ -274,7 +278,12 @@ impl Actor {
 
 /// Runs a blocking call aside; a panic in it is ours and goes on here.
 pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(call).await {
+    unwind(tokio::task::spawn_blocking(call).await)
+}
+
+/// What a blocking call returned; such calls are never cancelled, so all that can be wrong is a panic.
+fn unwind<T>(joined: Result<T, tokio::task::JoinError>) -> T {
+    match joined {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

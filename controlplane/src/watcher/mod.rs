@@ -44,7 +44,7 @@ pub(crate) struct WatcherHandle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wake {
     Touched,
-    /// Look now, and tell what is there even if it is not new.
+    /// Tell what is there even if it is not new.
     Reread,
 }
 
@@ -66,7 +66,7 @@ impl Drop for WatcherHandle {
 /// Watches on a thread of its own; `known` is what has been read already.
 pub(crate) fn spawn(
     file: WatchedFile,
-    known: (Reading, Stamp),
+    known: &Reading,
     observations: tokio::sync::mpsc::Sender<Observation>,
 ) -> std::io::Result<WatcherHandle> {
     let (wake, woken) = mpsc::sync_channel(64);
@@ -81,8 +81,8 @@ pub(crate) fn spawn(
         watched: BTreeSet::new(),
         woken,
         observations,
-        told: Observation::Read(known.0),
-        seen: Some(known.1),
+        seen: Some(known.stamp.clone()),
+        told_unreadable: None,
         unsettled: None,
     };
     watcher.watch_directories();
@@ -114,9 +114,9 @@ struct Watcher {
     watched: BTreeSet<PathBuf>,
     woken: mpsc::Receiver<Wake>,
     observations: tokio::sync::mpsc::Sender<Observation>,
-    told: Observation,
     /// The state of the file that was read last; none when it could not be.
     seen: Option<Stamp>,
+    told_unreadable: Option<String>,
     /// A state that differs from it and may still change, and since when it has been so.
     unsettled: Option<(Option<Stamp>, Instant)>,
 }
@@ -127,7 +127,7 @@ impl Watcher {
         loop {
             match self.woken.recv_timeout(next_poll.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Touched) => self.settle(),
-                Ok(Wake::Reread) => self.read(true),
+                Ok(Wake::Reread) => self.read(),
                 Err(_) => {
                     self.poll();
                     next_poll = Instant::now() + POLL;
@@ -149,9 +149,11 @@ impl Watcher {
                 return;
             }
             match self.file.stamp() {
+                // a truncated file whose text is still to come; if it stays empty, the poll takes it
+                Ok(after) if after.is_empty() => return,
                 Ok(after) if after == before => {
                     if self.seen.as_ref() != Some(&after) {
-                        self.read(false);
+                        self.read();
                     }
                     return;
                 }
@@ -166,7 +168,7 @@ impl Watcher {
         while Instant::now() < end {
             match self.woken.recv_timeout(QUIET) {
                 Ok(Wake::Touched) => {}
-                Ok(Wake::Reread) => return self.read(true),
+                Ok(Wake::Reread) => return self.read(),
                 Err(_) => return,
             }
         }
@@ -183,32 +185,35 @@ impl Watcher {
         match &self.unsettled {
             Some((last, since)) if *last == stamp => {
                 if since.elapsed() >= patience {
-                    self.read(false);
+                    self.read();
                 }
             }
             _ => self.unsettled = Some((stamp, Instant::now())),
         }
     }
 
-    fn read(&mut self, even_if_known: bool) {
+    fn read(&mut self) {
         let observation = match self.file.read() {
             // a write during the read leaves another stamp: what was read may be a mixture
-            Ok((_, stamp)) if self.file.stamp().ok().as_ref() != Some(&stamp) => return,
-            Ok((reading, stamp)) => {
-                self.seen = Some(stamp);
+            Ok(reading) if self.file.stamp().ok().as_ref() != Some(&reading.stamp) => return,
+            Ok(reading) => {
+                self.seen = Some(reading.stamp.clone());
+                self.told_unreadable = None;
                 self.unsettled = None;
                 Observation::Read(reading)
             }
             Err(error) => {
+                let error = error.to_string();
                 self.seen = None;
-                Observation::Unreadable(error.to_string())
+                if self.told_unreadable.as_ref() == Some(&error) {
+                    return;
+                }
+                self.told_unreadable = Some(error.clone());
+                Observation::Unreadable(error)
             }
         };
-        if even_if_known || observation != self.told {
-            self.told = observation.clone();
-            // a closed channel is noticed by the loop
-            let _ = self.observations.blocking_send(observation);
-        }
+        // a closed channel is noticed by the loop
+        let _ = self.observations.blocking_send(observation);
     }
 
     /// The directory of the path as given, for renames and `..data` swaps, and that of the file behind its symlinks.
