@@ -90,9 +90,9 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
     let limits = session.limits();
     let service = service_fn(|request| proxy::serve(session.clone(), request));
     let mut connection = http1::Builder::new()
-        // head and small body in one buffer: one write instead of a gather of several
+        // head and small body in one buffer: one write instead of a gather of several. Never pipeline_flush: it holds
+        // answers back while anything unread lies behind the request, and buffers a response body without bounds
         .writev(false)
-        .pipeline_flush(true)
         // whether the client is still there is ClientIo's to see
         .half_close(true)
         .max_header_size(limits.max_header_bytes)

@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
@@ -53,8 +52,10 @@ impl UpstreamConnection {
     }
 
     /// Lets the connection read and write; ready when it has ended.
+    ///
+    /// Without shutting the socket down: after a 101 it belongs to the tunnel, and otherwise it is closed when dropped.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.connection).poll(cx).map(drop)
+        self.connection.poll_without_shutdown(cx).map(drop)
     }
 
     /// Whether the last exchange is over and the target has not closed, as far as was seen when it was last driven.
