@@ -4,6 +4,7 @@ use crate::balance::Balancer;
 use crate::config::leaf::TargetAddr;
 use crate::config::{TargetConfig, UpstreamConfig};
 use crossbeam_utils::CachePadded;
+use foldhash::fast::RandomState;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Upstream {
     /// The upstream of a checked config; targets that `previous` has too keep their state.
     pub(crate) fn build(config: UpstreamConfig, previous: Option<&Upstream>) -> Self {
         let states = previous.map_or(&[][..], |previous| &previous.targets);
-        let states: HashMap<&TargetAddr, &Arc<TargetState>> =
+        let states: HashMap<&TargetAddr, &Arc<TargetState>, RandomState> =
             states.iter().map(|target| (&target.addr, &target.state)).collect();
         let target = |TargetConfig { addr, weight }: &TargetConfig| Target {
             addr: addr.clone(),

@@ -100,12 +100,13 @@ fn one() -> u32 {
 }
 
 /// How the next target is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BalancerKind {
     /// Each in turn, weights ignored unless 0.
     RoundRobin,
     /// Each in turn as often as its weight says, interleaved smoothly (nginx's algorithm).
+    #[default]
     WeightedRoundRobin,
     /// At random, by weight.
     Random,
@@ -124,7 +125,7 @@ pub struct UpstreamConfig {
     /// At least one.
     pub targets: Vec<TargetConfig>,
     /// Default: `weighted_round_robin`.
-    #[serde(default = "default_balancer")]
+    #[serde(default)]
     pub balancer: BalancerKind,
     /// What `consistent_hash` hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,9 +147,6 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
 }
 
-fn default_balancer() -> BalancerKind {
-    BalancerKind::WeightedRoundRobin
-}
 fn default_connect_timeout() -> Duration {
     Duration::from_secs(1)
 }
@@ -246,7 +244,7 @@ impl RouteConfig {
         UpstreamConfig {
             name: self.name.clone(),
             targets: self.targets.clone(),
-            balancer: self.balancer.unwrap_or_else(default_balancer),
+            balancer: self.balancer.unwrap_or_default(),
             hash_on: self.hash_on.clone(),
             connect_timeout: self.connect_timeout.unwrap_or_else(default_connect_timeout),
             response_timeout: self.response_timeout.unwrap_or_else(default_response_timeout),

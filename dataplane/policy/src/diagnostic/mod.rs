@@ -6,6 +6,7 @@ mod render;
 pub(crate) mod suggest;
 
 pub use code::Code;
+pub(crate) use path::Place;
 pub use path::{ConfigPath, Segment};
 pub use render::render;
 
@@ -70,8 +71,8 @@ pub struct Span {
 
 impl Problem {
     /// A problem without help and related places.
-    pub fn new(code: Code, path: ConfigPath, message: impl Into<String>) -> Self {
-        Self { code, path, message: message.into(), help: None, related: Vec::new() }
+    pub fn new(code: Code, path: impl Into<ConfigPath>, message: impl Into<String>) -> Self {
+        Self { code, path: path.into(), message: message.into(), help: None, related: Vec::new() }
     }
 
     /// The same with what to do about it.
@@ -83,8 +84,8 @@ impl Problem {
 
     /// The same with another place that belongs to it.
     #[must_use]
-    pub fn related(mut self, path: ConfigPath, remark: impl Into<String>) -> Self {
-        self.related.push((path, remark.into()));
+    pub fn related(mut self, path: impl Into<ConfigPath>, remark: impl Into<String>) -> Self {
+        self.related.push((path.into(), remark.into()));
         self
     }
 }

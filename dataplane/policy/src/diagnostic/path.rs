@@ -34,10 +34,35 @@ impl ConfigPath {
     }
 
     fn step(&self, segment: Segment) -> Self {
-        let mut segments = Vec::with_capacity(self.0.len() + 1);
-        segments.extend_from_slice(&self.0);
-        segments.push(segment);
-        Self(segments)
+        Self(self.0.iter().cloned().chain([segment]).collect())
+    }
+}
+
+/// A path that is not put together before a problem needs it: places are named far more often than reported.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'p> {
+    Root,
+    Key(&'p Place<'p>, &'p str),
+    Index(&'p Place<'p>, usize),
+}
+
+impl<'p> Place<'p> {
+    pub(crate) const fn key(&'p self, key: &'p str) -> Place<'p> {
+        Place::Key(self, key)
+    }
+
+    pub(crate) const fn index(&'p self, index: usize) -> Place<'p> {
+        Place::Index(self, index)
+    }
+}
+
+impl From<Place<'_>> for ConfigPath {
+    fn from(place: Place<'_>) -> Self {
+        match place {
+            Place::Root => Self::root(),
+            Place::Key(above, key) => Self::from(*above).key(key),
+            Place::Index(above, index) => Self::from(*above).index(index),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::diagnostic::Problem;
 use crate::rejection::Rejection;
 use crate::router::{Found, Lookup, Router};
 use crate::upstream::Upstream;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,8 +142,8 @@ impl Rewrite {
 
 /// The upstreams of a table under construction, each found by name.
 struct Upstreams<'a> {
-    previous: HashMap<&'a str, &'a Arc<Upstream>>,
-    by_name: HashMap<Arc<str>, usize>,
+    previous: HashMap<&'a str, &'a Arc<Upstream>, RandomState>,
+    by_name: HashMap<Arc<str>, usize, RandomState>,
     all: Vec<Arc<Upstream>>,
 }
 
@@ -151,7 +152,7 @@ impl<'a> Upstreams<'a> {
         let previous = previous.map_or(&[][..], |table| &table.upstreams);
         Self {
             previous: previous.iter().map(|upstream| (&*upstream.name, upstream)).collect(),
-            by_name: HashMap::with_capacity(expected),
+            by_name: HashMap::with_capacity_and_hasher(expected, RandomState::default()),
             all: Vec::with_capacity(expected),
         }
     }

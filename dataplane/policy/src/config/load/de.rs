@@ -283,6 +283,11 @@ impl<'t> de::SeqAccess<'t> for Items<'t, '_> {
         }
         Ok(None)
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        let Value::List(items) = self.list.value() else { return None };
+        Some(items.len() - self.next)
+    }
 }
 
 struct Entries<'t, 's> {

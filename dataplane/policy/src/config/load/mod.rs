@@ -1,6 +1,6 @@
 //! From a file's text to a config: every error at once, each with its place.
 //!
-//! text → [`parse`] → [`tree`] (YAML with spans) → [`expand`] (`${…}`) → [`de`] (serde over the tree) → config. Where a value does
+//! text → `parse` → `tree` (YAML with spans) → `expand` (`${…}`) → `de` (serde over the tree) → config. Where a value does
 //! not fit, its entry is reported and pruned from the tree, and the rest is read again without it: so the second error
 //! is found too, and what follows from the first is not reported.
 

@@ -1,0 +1,168 @@
+//! What a route must be by itself: its path, its backend, its filters.
+
+use super::upstream::Group;
+use super::{Check, ENOUGH};
+use crate::config::RouteConfig;
+use crate::config::leaf::Fault;
+use crate::diagnostic::suggest::nearest;
+use crate::diagnostic::{Code, Place, Problem};
+use crate::filter::{FilterConfig, SERVED};
+use crate::table::Purpose;
+use http::HeaderValue;
+
+impl Check<'_> {
+    pub(super) fn route(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        self.path_match(route, path);
+        self.rewrite(route, path);
+        self.backend(route, path);
+        for (at, header) in route.headers.iter().enumerate() {
+            if HeaderValue::from_str(&header.value).is_err() {
+                let message = "no header can have this value";
+                let problem =
+                    Problem::new(Code::BAD_VALUE, path.key("headers").index(at).key("value"), message);
+                self.report(problem.help("remove control characters"));
+            }
+        }
+        if let Some(timeout) = route.timeout {
+            self.not_zero(path, "timeout", timeout);
+        }
+        self.filters(&route.filters, &path.key("filters"));
+    }
+
+    fn path_match(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        let problem = match (&route.prefix, &route.path) {
+            (Some(_), None) | (None, Some(_)) => return,
+            (None, None) => Problem::new(
+                Code::PATH_MATCH,
+                *path,
+                format!("route `{}` has neither `prefix` nor `path`", route.name),
+            )
+            .help("add `prefix: /` for every path"),
+            (Some(_), Some(_)) => Problem::new(
+                Code::PATH_MATCH,
+                path.key("path"),
+                format!("route `{}` has both `prefix` and `path`", route.name),
+            )
+            .help("keep `prefix` for a path and all below it, or `path` for one path; two routes for both")
+            .related(path.key("prefix"), "the prefix"),
+        };
+        self.report(problem);
+    }
+
+    fn rewrite(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        let by_path = route.path.is_some() && route.prefix.is_none();
+        if route.strip_prefix && route.rewrite.is_some() && !by_path {
+            let problem = Problem::new(
+                Code::CONTRADICTION,
+                path.key("strip_prefix"),
+                "`strip_prefix` and `rewrite` exclude each other",
+            );
+            self.report(
+                problem
+                    .help("`rewrite: /` is the same as `strip_prefix`: keep one")
+                    .related(path.key("rewrite"), "the rewrite"),
+            );
+        }
+        for (key, set) in [("strip_prefix", route.strip_prefix), ("rewrite", route.rewrite.is_some())] {
+            if set && by_path {
+                let problem = Problem::new(
+                    Code::CONTRADICTION,
+                    path.key(key),
+                    format!("`{key}` needs `prefix`, but the route has `path`"),
+                );
+                self.report(
+                    problem
+                        .help(format!("remove `{key}`, or match by `prefix`"))
+                        .related(path.key("path"), "the path"),
+                );
+            }
+        }
+    }
+
+    fn backend(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        let Some(upstream) = &route.upstream else {
+            if route.targets.is_empty() {
+                let message = format!("route `{}` has neither `targets` nor `upstream`", route.name);
+                let problem = Problem::new(Code::BACKEND, *path, message);
+                return self.report(
+                    problem.help("add `targets: [{addr: \"http://host:port\"}]`, or name an `upstream`"),
+                );
+            }
+            return self.upstream(&Group::of_route(route), path);
+        };
+        if !route.targets.is_empty() {
+            let message = format!("route `{}` has both `targets` and `upstream`", route.name);
+            let problem = Problem::new(Code::BACKEND, path.key("upstream"), message)
+                .related(path.key("targets"), "the targets");
+            self.report(problem.help("keep one of them"));
+        }
+        for key in upstream_keys(route) {
+            let message =
+                format!("`{key}` belongs to the upstream `{upstream}`, not to a route that names it");
+            let problem = Problem::new(Code::CONTRADICTION, path.key(key), message);
+            self.report(
+                problem.help(format!(
+                    "move `{key}` to the upstream; a route may have it with its own `targets`"
+                )),
+            );
+        }
+        if !self.upstreams.contains_key(upstream.as_str()) {
+            self.unknown_upstream(upstream, path);
+        }
+    }
+
+    fn unknown_upstream(&mut self, name: &str, path: &Place<'_>) {
+        let near = match self.problems.len() {
+            ..ENOUGH => nearest(name, self.config.upstreams.iter().map(|upstream| upstream.name.as_str())),
+            _ => None,
+        };
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.config.upstreams.is_empty() => {
+                "there are no `upstreams`: add it there, or give the route `targets`".into()
+            }
+            None => "add it under `upstreams`, or give the route `targets`".into(),
+        };
+        let message = format!("no upstream is named `{name}`");
+        self.report(Problem::new(Code::UNKNOWN_UPSTREAM, path.key("upstream"), message).help(help));
+    }
+
+    pub(super) fn filters(&mut self, filters: &[FilterConfig], path: &Place<'_>) {
+        for (at, filter) in filters.iter().enumerate() {
+            let kind = filter.kind();
+            let entry = path.index(at);
+            let place = entry.key(kind.name());
+            let first =
+                filters[..at].iter().position(|other| other.kind() == kind).filter(|_| !kind.repeats());
+            if let Some(first) = first {
+                let message = format!("`{}` stands twice in one list", kind.name());
+                let problem = Problem::new(Code::DUPLICATE_FILTER, place, message).help("remove one of them");
+                self.report(problem.related(path.index(first).key(kind.name()), "the first one"));
+            }
+            if let Err(Fault { message, at, help }) = filter.check() {
+                let place = at.as_deref().map_or(place, |key| place.key(key));
+                self.report(Problem { help, ..Problem::new(Code::FILTER_SETTINGS, place, message) });
+            }
+            if self.purpose == Purpose::Serve && !SERVED.contains(&kind) {
+                let message =
+                    format!("the filter `{}` does not run in this version of the gateway", kind.name());
+                let help = "remove it: a config is served as a whole or not at all; `gatewayctl validate` accepts it";
+                self.report(Problem::new(Code::FILTER_NOT_SERVED, place, message).help(help));
+            }
+        }
+    }
+}
+
+/// The keys of an upstream that a route sets.
+fn upstream_keys(route: &RouteConfig) -> impl Iterator<Item = &'static str> {
+    let keys = [
+        ("balancer", route.balancer.is_some()),
+        ("hash_on", route.hash_on.is_some()),
+        ("connect_timeout", route.connect_timeout.is_some()),
+        ("response_timeout", route.response_timeout.is_some()),
+        ("max_connections", route.max_connections.is_some()),
+        ("max_connections_wait", route.max_connections_wait.is_some()),
+        ("idle_timeout", route.idle_timeout.is_some()),
+    ];
+    keys.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
+}

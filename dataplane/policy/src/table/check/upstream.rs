@@ -1,0 +1,117 @@
+//! What a group of targets must be, in an upstream or in a route of its own.
+
+use super::Check;
+use crate::config::leaf::{Duration, HashOn, TargetAddr};
+use crate::config::{BalancerKind, RouteConfig, TargetConfig, UpstreamConfig};
+use crate::diagnostic::{Code, Place, Problem};
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
+
+/// Targets and how they are used, as an upstream or a route has them; none where a default is left unwritten, which
+/// is always right.
+pub(super) struct Group<'a> {
+    targets: &'a [TargetConfig],
+    balancer: BalancerKind,
+    hash_on: Option<&'a HashOn>,
+    timeouts: [(&'static str, Option<Duration>); 3],
+    max_connections: Option<u32>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn of_upstream(upstream: &'a UpstreamConfig) -> Self {
+        Self {
+            targets: &upstream.targets,
+            balancer: upstream.balancer,
+            hash_on: upstream.hash_on.as_ref(),
+            timeouts: [
+                ("connect_timeout", Some(upstream.connect_timeout)),
+                ("response_timeout", Some(upstream.response_timeout)),
+                ("idle_timeout", Some(upstream.idle_timeout)),
+            ],
+            max_connections: Some(upstream.max_connections),
+        }
+    }
+
+    pub(super) fn of_route(route: &'a RouteConfig) -> Self {
+        Self {
+            targets: &route.targets,
+            balancer: route.balancer.unwrap_or_default(),
+            hash_on: route.hash_on.as_ref(),
+            timeouts: [
+                ("connect_timeout", route.connect_timeout),
+                ("response_timeout", route.response_timeout),
+                ("idle_timeout", route.idle_timeout),
+            ],
+            max_connections: route.max_connections,
+        }
+    }
+}
+
+impl Check<'_> {
+    pub(super) fn upstream(&mut self, group: &Group<'_>, path: &Place<'_>) {
+        self.targets(group.targets, &path.key("targets"));
+        self.hash_on(group.balancer, group.hash_on, path);
+        for (key, duration) in group.timeouts {
+            if let Some(duration) = duration {
+                self.not_zero(path, key, duration);
+            }
+        }
+        if group.max_connections == Some(0) {
+            let message = "`max_connections` is 0, so no request could be sent";
+            let problem = Problem::new(Code::OUT_OF_RANGE, path.key("max_connections"), message);
+            self.report(problem.help("leave the key out for its default of 1024"));
+        }
+    }
+
+    fn targets(&mut self, targets: &[TargetConfig], path: &Place<'_>) {
+        if targets.is_empty() {
+            let problem = Problem::new(Code::NO_TARGETS, *path, "there are no targets");
+            return self.report(problem.help("add at least one: `- addr: http://host:port`"));
+        }
+        if targets.iter().all(|target| target.weight == 0) {
+            let message = "every target has the weight 0, so none gets requests";
+            let problem = Problem::new(Code::NO_WEIGHT, *path, message);
+            self.report(problem.help("give at least one of them a weight of 1 or more"));
+        }
+        let mut seen: HashMap<&TargetAddr, usize, RandomState> = HashMap::default();
+        for (at, TargetConfig { addr, weight: _ }) in targets.iter().enumerate() {
+            if let Some(first) = seen.get(addr) {
+                let message = format!("`{addr}` is a target twice");
+                let problem = Problem::new(Code::DUPLICATE_TARGET, path.index(at).key("addr"), message)
+                    .help("remove one of them, and give the other the sum of the weights")
+                    .related(path.index(*first).key("addr"), "the first one");
+                self.report(problem);
+            } else {
+                seen.insert(addr, at);
+            }
+            if is_this_gateway(addr, self.config.server.port) {
+                let message = format!("`{addr}` is the gateway itself");
+                let problem = Problem::new(Code::SELF_TARGET, path.index(at).key("addr"), message);
+                self.report(
+                    problem.help("requests would go round in a circle: change the target, or `server.port`"),
+                );
+            }
+        }
+    }
+
+    fn hash_on(&mut self, balancer: BalancerKind, hash_on: Option<&HashOn>, path: &Place<'_>) {
+        let problem = match (balancer, hash_on) {
+            (BalancerKind::ConsistentHash, None) => {
+                Problem::new(Code::HASH_ON, path.key("balancer"), "`consistent_hash` needs `hash_on`")
+                    .help("add `hash_on: header:NAME`, `cookie:NAME`, `client_ip` or `path`")
+            }
+            (BalancerKind::ConsistentHash, Some(_)) | (_, None) => return,
+            (_, Some(_)) => {
+                Problem::new(Code::HASH_ON, path.key("hash_on"), "`hash_on` is only for `consistent_hash`")
+                    .help("add `balancer: consistent_hash`, or remove `hash_on`")
+            }
+        };
+        self.report(problem);
+    }
+}
+
+fn is_this_gateway(addr: &TargetAddr, port: u16) -> bool {
+    let local =
+        addr.host == "localhost" || addr.ip().is_some_and(|ip| ip.is_loopback() || ip.is_unspecified());
+    local && port != 0 && addr.port == port
+}
