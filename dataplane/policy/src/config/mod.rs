@@ -5,7 +5,10 @@
 
 pub mod leaf;
 pub mod load;
+mod schema;
 pub mod wire;
+
+pub use schema::schema;
 
 use crate::filter::FilterConfig;
 use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
@@ -276,11 +279,6 @@ impl RouteConfig {
         self.max_connections_wait = Some(max_connections_wait);
         self.idle_timeout = Some(idle_timeout);
     }
-}
-
-/// The JSON Schema of a config file, for editors.
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(GatewayConfig).to_value()
 }
 
 #[cfg(test)]

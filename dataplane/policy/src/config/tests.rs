@@ -62,6 +62,17 @@ fn the_schema_has_the_defaults_of_the_code() {
 }
 
 #[test]
+fn the_schema_takes_expansions_and_no_nulls() {
+    let schema = schema();
+    walk(&schema, "", &mut |path, node| assert_ne!(node.get("type"), Some(&"null".into()), "{path}"));
+    assert!(!schema.to_string().contains("\"null\""));
+    let port = &schema["$defs"]["ServerConfig"]["properties"]["port"];
+    assert_eq!(port["type"], serde_json::json!(["integer", "string"]));
+    assert_eq!(port["pattern"], r"\$\{.+\}");
+    assert_eq!(schema["$defs"]["RouteConfig"]["properties"]["timeout"]["$ref"], "#/$defs/Duration");
+}
+
+#[test]
 fn an_unknown_value_on_the_wire_names_its_place() {
     let error = |change: &dyn Fn(&mut v1::RouteTable)| {
         let mut table = v1::RouteTable::from(&sample());

@@ -60,6 +60,9 @@ codes! {
     DUPLICATE_FILTER = 1215, "a filter stands twice in one list";
     FILTER_NOT_SERVED = 1216, "a filter that is valid, but does not run in this version";
     FILTER_SETTINGS = 1217, "settings of a filter that do not make sense together";
+    // allowed, but hardly meant: warnings
+    UNUSED_UPSTREAM = 1901, "an upstream that no route uses";
+    ODD_METHOD = 1902, "a method that nobody has registered, and that is nearly one that is";
     // an instance
     LISTEN = 2001, "an instance cannot listen on a port of the config";
     SNAPSHOT = 2002, "an instance cannot use a snapshot: its hash, its cluster, or something in it that this version does not know";
@@ -68,6 +71,11 @@ codes! {
 }
 
 impl Code {
+    /// Whether a config with it is used all the same.
+    pub fn is_warning(self) -> bool {
+        (1900..2000).contains(&self.0)
+    }
+
     /// What it means.
     pub fn title(self) -> &'static str {
         Self::ALL.iter().find(|(code, _)| *code == self).map_or("", |(_, title)| title)

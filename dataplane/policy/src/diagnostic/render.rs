@@ -20,7 +20,8 @@ pub fn render(source_name: &str, source: &str, diagnostics: &[Diagnostic], color
 }
 
 fn report<'a>(source_name: &'a str, source: &'a str, diagnostic: &'a Diagnostic) -> Group<'a> {
-    let title = Level::ERROR.primary_title(diagnostic.message.as_str()).id(diagnostic.code.to_string());
+    let level = if diagnostic.code.is_warning() { Level::WARNING } else { Level::ERROR };
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.to_string());
     let mut report = title.element(place(source_name, source, diagnostic));
     for label in diagnostic.related.iter().filter(|label| label.span.is_none()) {
         report = report.element(Level::NOTE.message(format!("{}: {}", label.path, label.message)));

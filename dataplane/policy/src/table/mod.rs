@@ -1,6 +1,7 @@
 //! The route table: built from a config, all or nothing; building one is what validation means.
 
 mod check;
+mod warn;
 
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
@@ -11,6 +12,8 @@ use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use warn::warnings;
 
 /// Everything a data plane needs to serve, immutable.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ mod tree;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Diagnostic, Label, Problem};
 use crate::filter::FilterConfig;
-use crate::table::{Purpose, RouteTable};
+use crate::table::{Purpose, RouteTable, warnings};
 use prune::Settling;
 use std::collections::HashSet;
 use std::io;
@@ -71,7 +71,10 @@ pub fn check(
     let Read { config, tree, mut diagnostics } = Read::new(source, surroundings);
     let Some(config) = config else { return Err(presented(diagnostics)) };
     match RouteTable::build(&config, None, purpose) {
-        Ok(table) if diagnostics.is_empty() => return Ok(Checked { config, table, warnings: Vec::new() }),
+        Ok(table) if diagnostics.is_empty() => {
+            let warnings = warnings(&config).iter().map(|problem| located(&tree, problem)).collect();
+            return Ok(Checked { config, table, warnings });
+        }
         Ok(_) => {}
         Err(problems) => {
             let independent = problems.iter().filter(|problem| !tree.explains(problem));

@@ -209,6 +209,18 @@ fn merged_keys_give_way_to_those_of_the_map() {
     assert_eq!(config.routes[1].timeout, config.routes[0].timeout);
 }
 
+#[test]
+fn what_is_hardly_meant_is_a_warning_with_its_place() {
+    let source = "upstreams:\n- {name: spare, targets: [{addr: \"http://10.0.0.1\"}]}\n\
+                  routes:\n- {name: a, prefix: /, methods: [GTE, PURGE], targets: [{addr: \"http://10.0.0.2\"}]}\n";
+    let checked = bare(|surroundings| check(source, surroundings, Purpose::Serve)).expect("a valid config");
+    let text = render("a.yaml", source, &checked.warnings, false);
+    assert_eq!(checked.warnings.len(), 2, "{text}");
+    assert!(text.contains("warning[GW1901]: no route uses the upstream `spare`"), "{text}");
+    assert!(text.contains("warning[GW1902]: `GTE` is an unusual method"), "{text}");
+    assert!(text.contains("help: did you mean `GET`?"), "{text}");
+}
+
 fn survives(source: &str) {
     let surroundings = Surroundings { env: &|_| Some("x".into()), read_file: &|_| Ok("y".into()) };
     for purpose in [Purpose::Serve, Purpose::Validate] {

@@ -1,0 +1,63 @@
+//! What a config may say, but hardly means.
+
+use crate::config::GatewayConfig;
+use crate::diagnostic::suggest::nearest;
+use crate::diagnostic::{Code, ConfigPath, Place, Problem};
+use foldhash::fast::RandomState;
+use std::collections::HashSet;
+
+/// More than anybody reads.
+const ENOUGH: usize = 100;
+
+/// The methods in use with HTTP APIs and WebDAV, of the IANA's registry; `CONNECT` and `TRACE` are never served.
+const METHODS: [&str; 18] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "QUERY",
+    "COPY",
+    "LOCK",
+    "MKCOL",
+    "MOVE",
+    "PROPFIND",
+    "PROPPATCH",
+    "REPORT",
+    "SEARCH",
+    "UNLOCK",
+    "ACL",
+];
+
+/// In a config that a table can be built from.
+pub(crate) fn warnings(config: &GatewayConfig) -> Vec<Problem> {
+    unused_upstreams(config).chain(odd_methods(config)).take(ENOUGH).collect()
+}
+
+fn unused_upstreams(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
+    let used: HashSet<&str, RandomState> =
+        config.routes.iter().filter_map(|route| route.upstream.as_deref()).collect();
+    let upstreams = config.upstreams.iter().enumerate();
+    upstreams.filter(move |(_, upstream)| !used.contains(upstream.name.as_str())).map(|(at, upstream)| {
+        let message = format!("no route uses the upstream `{}`", upstream.name);
+        Problem::new(Code::UNUSED_UPSTREAM, Place::Root.key("upstreams").index(at).key("name"), message)
+            .help("remove it, or name it in a route's `upstream`")
+    })
+}
+
+fn odd_methods(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
+    config.routes.iter().enumerate().flat_map(|(at, route)| {
+        route.methods.iter().enumerate().filter_map(move |(position, method)| {
+            let method = method.0.as_str();
+            if METHODS.contains(&method) {
+                return None;
+            }
+            let near = nearest(method, METHODS)?;
+            let message = format!("`{method}` is an unusual method");
+            let path: ConfigPath = Place::Root.key("routes").index(at).key("methods").index(position).into();
+            Some(Problem::new(Code::ODD_METHOD, path, message).help(format!("did you mean `{near}`?")))
+        })
+    })
+}
