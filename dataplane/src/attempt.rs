@@ -16,13 +16,15 @@ use policy::upstream::Target;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// What the proxy has found out about the request before it is sent.
 pub(crate) struct Outbound {
     pub(crate) parts: Parts,
     pub(crate) body: RequestBody,
+    /// The `Host` that the client asked for.
+    pub(crate) client_host: HeaderValue,
     /// What `consistent_hash` goes by.
     pub(crate) key: Option<u64>,
     /// A WebSocket handshake that the route lets pass.
@@ -35,11 +37,10 @@ pub(crate) async fn send(
     route: &Route,
     outbound: Outbound,
 ) -> Result<Response<Body>, Rejection> {
-    let Outbound { mut parts, body, key, websocket } = outbound;
+    let Outbound { mut parts, body, client_host, key, websocket } = outbound;
     let target = pick(route, key)?;
-    if !route.preserve_host {
-        parts.headers.insert(header::HOST, target.authority.clone());
-    }
+    let host = if route.preserve_host { client_host } else { target.authority.clone() };
+    parts.headers.insert(header::HOST, host);
     if websocket {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
@@ -86,12 +87,15 @@ async fn converse(
     request: Request<RequestBody>,
     timing: &mut Timing<'_>,
 ) -> Result<Response<Incoming>, Failure> {
-    checkout.sending();
-    let Some(connection) = checkout.connection() else { return Err(Failure::Rejected(Rejection::Internal)) };
-    let mut answer = pin!(connection.send(request));
-    poll_fn(|cx| {
-        let ended = checkout.drive(cx);
-        match answer.as_mut().poll(cx) {
+    let user = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let Some(answer) = checkout.send(request, user) else {
+        return Err(Failure::Rejected(Rejection::Internal));
+    };
+    let mut answer = pin!(answer);
+    poll_fn(|_| {
+        let ended = checkout.drive();
+        // the answer comes by driving alone, so nothing needs to wake its reader
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
                 Some(unsent) => Failure::Unwritten(Box::new(unsent)),
@@ -132,11 +136,7 @@ async fn answer(
     session.set_exchange_deadline(timing.route_deadline);
     if incoming.is_end_stream() {
         drop(incoming);
-        poll_fn(|cx| {
-            checkout.release(cx, session.now());
-            Poll::Ready(())
-        })
-        .await;
+        checkout.release(session.now());
         return Ok(Response::from_parts(parts, Body::empty(session)));
     }
     let body = Body::upstream(incoming, checkout, timing.route_deadline, session);
@@ -155,7 +155,7 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 
 /// Leaves the target's socket in the session; it is joined with the client's once the 101 is written.
 async fn open_tunnel(session: &Session, mut checkout: Checkout) -> Result<(), Rejection> {
-    poll_fn(|cx| if checkout.drive(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|_| if checkout.drive() { Poll::Ready(()) } else { Poll::Pending }).await;
     let (target, checkout) = checkout.into_tunnel().ok_or(Rejection::Internal)?;
     session.set_tunnel(Tunnel { target, checkout });
     Ok(())

@@ -155,25 +155,15 @@ impl Body {
 }
 
 impl FromUpstream {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-        session: &Session,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if polled.is_pending() {
-            // asking for a frame told the connection that one is wanted: now let it read
-            self.checkout.drive(cx);
-            polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
-        match polled {
+    fn poll_frame(&mut self, session: &Session) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.checkout.poll_body(&mut self.incoming) {
             Poll::Ready(None) => {
-                self.checkout.release(cx, session.now());
+                self.checkout.release(session.now());
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
                 if self.incoming.is_end_stream() {
-                    self.checkout.release(cx, session.now());
+                    self.checkout.release(session.now());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -196,13 +186,13 @@ impl HttpBody for Body {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session),
+            Content::Upstream(upstream) => upstream.poll_frame(&this.session),
         }
     }
 

@@ -91,15 +91,16 @@ impl Exchange {
         let hash_on = route.upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));
 
-        let host_header = host_header(&parts, &host)?;
+        let client_host = host_header(&parts, &host)?;
         if let Some(uri) = rewritten(&parts.uri, path, &route.rewrite)? {
             parts.uri = uri;
         }
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
-        self.add_headers(&mut parts.headers, host_header, &client, &inbound);
+        self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
-        attempt::send(self, route, Outbound { parts, body, key, websocket: inbound.websocket }).await
+        attempt::send(self, route, Outbound { parts, body, client_host, key, websocket: inbound.websocket })
+            .await
     }
 
     /// Keeps the id that a trusted proxy in front has given the request.
@@ -152,8 +153,6 @@ impl Exchange {
             headers.insert(header::VIA, via.clone());
         }
         headers.insert(edge::REQUEST_ID, self.request_id.clone());
-        // an absolute-form target may come without a Host; a target behind `preserve_host` needs one
-        headers.entry(header::HOST).or_insert_with(|| host.clone());
         let peer = &self.session.peer_header;
         if client.peer_is_trusted {
             self.extend_forwarded(headers, host, client);

@@ -6,20 +6,35 @@
 pub(crate) mod connection;
 pub(crate) mod lane;
 
+use crate::body::RequestBody;
 use crate::gateway::Gateway;
+use bytes::Bytes;
 use connection::{Connected, UpstreamConnection};
+use http::{Request, Response};
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::client::conn::TrySendError;
 use lane::{Lane, LanePermit};
 use policy::rejection::Rejection;
 use policy::upstream::{Target, TargetState, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+
+/// The response to a request that was handed to a connection.
+pub(crate) trait Sending:
+    Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>
+{
+}
+
+impl<F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>> Sending for F {}
 
 /// All connections of one worker.
 #[derive(Default)]
@@ -104,11 +119,10 @@ impl Shelf {
     }
 
     fn sweep(&self, now: Instant) {
-        let mut cx = Context::from_waker(Waker::noop());
         let wanted = self.lane.is_wanted();
         self.idle.borrow_mut().retain_mut(|idle| {
             let fresh = now.saturating_duration_since(idle.since) < self.idle_timeout.get();
-            fresh && !wanted && idle.connection.poll_ready(&mut cx)
+            fresh && !wanted && idle.connection.poll_ready()
         });
     }
 }
@@ -119,23 +133,40 @@ impl Checkout {
         Self { connection: None, shelf, reused: false }
     }
 
-    /// The connection, until it is released.
-    pub(crate) fn connection(&mut self) -> Option<&mut UpstreamConnection> {
-        self.connection.as_deref_mut()
+    /// Queues a request and makes this task the one that the connection wakes; it is to be driven next.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        user: Waker,
+    ) -> Option<impl Sending + use<>> {
+        let connection = self.connection.as_deref_mut()?;
+        self.shelf.lane.target().requests.fetch_add(1, Ordering::Relaxed);
+        connection.occupy(user);
+        Some(connection.send(request))
     }
 
     /// Drives the connection; whether it has ended.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.connection.as_mut().is_none_or(|connection| connection.drive(cx).is_ready())
+    pub(crate) fn drive(&mut self) -> bool {
+        self.connection.as_mut().is_none_or(|connection| connection.drive().is_ready())
+    }
+
+    /// The next frame of the response body, driving the connection for it.
+    pub(crate) fn poll_body(&mut self, body: &mut Incoming) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.connection {
+            Some(connection) => connection.poll_body(body),
+            // released with the last byte of data; what is left is the end of the body
+            None => Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())),
+        }
     }
 
     /// The exchange is over: back on the shelf if the connection can take another request, else closed.
-    pub(crate) fn release(&mut self, cx: &mut Context<'_>, now: Instant) {
+    pub(crate) fn release(&mut self, now: Instant) {
         if let Some(mut connection) = self.connection.take()
             // with the last byte of a body the connection is mostly ready by itself
-            && (connection.is_ready() || connection.poll_ready(cx))
+            && (connection.is_ready() || connection.poll_ready())
             && !self.shelf.lane.is_wanted()
         {
+            connection.vacate();
             self.shelf.idle.borrow_mut().push(Idle { connection, since: now });
         }
     }
@@ -150,11 +181,6 @@ impl Checkout {
     /// Counts a request that got no usable answer.
     pub(crate) fn failed(&self) {
         self.shelf.lane.target().failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request that is about to be sent.
-    pub(crate) fn sending(&self) {
-        self.shelf.lane.target().requests.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -17,51 +17,56 @@ pub struct Host<'a> {
 /// # Errors
 /// [`Rejection::InvalidHost`] for everything that is not plainly a host.
 pub fn parse_host(text: &[u8]) -> Result<Host<'_>, Rejection> {
-    let text = std::str::from_utf8(text).map_err(|_| Rejection::InvalidHost)?;
-    let end = if text.starts_with('[') { address_end(text)? } else { name_end(text.as_bytes())? };
+    let (end, has_upper) = if text.starts_with(b"[") { address_end(text)? } else { name_end(text)? };
     let (name, rest) = text.split_at(end);
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name.strip_suffix(b".").unwrap_or(name);
     if name.is_empty() || name.len() > MAX_NAME {
         return Err(Rejection::InvalidHost);
     }
-    let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
-    };
+    let name = std::str::from_utf8(name).map_err(|_| Rejection::InvalidHost)?;
+    let name = if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
     Ok(Host { name, port: parse_port(rest)? })
 }
 
 /// Longest name that DNS can hold.
 const MAX_NAME: usize = 253;
 
-/// Where a bracketed IPv6 address ends.
-fn address_end(text: &str) -> Result<usize, Rejection> {
-    let end = text.find(']').ok_or(Rejection::InvalidHost)?;
-    text[1..end].parse::<std::net::Ipv6Addr>().map_err(|_| Rejection::InvalidHost)?;
-    Ok(end + 1)
+/// Where a bracketed IPv6 address ends, and whether it has capitals.
+fn address_end(text: &[u8]) -> Result<(usize, bool), Rejection> {
+    let end = text.iter().position(|&byte| byte == b']').ok_or(Rejection::InvalidHost)?;
+    let address = std::str::from_utf8(&text[1..end]).map_err(|_| Rejection::InvalidHost)?;
+    address.parse::<std::net::Ipv6Addr>().map_err(|_| Rejection::InvalidHost)?;
+    Ok((end + 1, address.bytes().any(|byte| byte.is_ascii_uppercase())))
 }
 
-/// Where a name ends: letters, digits, `-`, `_` and single dots, which is what DNS and every peer agree on.
-fn name_end(text: &[u8]) -> Result<usize, Rejection> {
-    let mut previous = b'.';
+/// Where a name ends, and whether it has capitals: letters, digits, `-`, `_` and single dots, which is what DNS and
+/// every peer agree on.
+fn name_end(text: &[u8]) -> Result<(usize, bool), Rejection> {
+    let (mut previous, mut has_upper) = (b'.', false);
     for (at, &byte) in text.iter().enumerate() {
         match byte {
-            b':' => return Ok(at),
+            b':' => return Ok((at, has_upper)),
             b'.' if previous == b'.' => return Err(Rejection::InvalidHost),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => previous = byte,
+            b'A'..=b'Z' => has_upper = true,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
             _ => return Err(Rejection::InvalidHost),
         }
+        previous = byte;
     }
-    Ok(text.len())
+    Ok((text.len(), has_upper))
 }
 
-/// What follows the host: nothing, or `:` and digits.
-fn parse_port(rest: &str) -> Result<Option<u16>, Rejection> {
-    let Some(digits) = rest.strip_prefix(':') else {
-        return if rest.is_empty() { Ok(None) } else { Err(Rejection::InvalidHost) };
-    };
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Rejection::InvalidHost);
+/// What follows the host: nothing, or `:` and a number.
+fn parse_port(rest: &[u8]) -> Result<Option<u16>, Rejection> {
+    match rest {
+        [] => Ok(None),
+        [b':', digits @ ..] if !digits.is_empty() => {
+            let add = |port: u16, digit: &u8| {
+                let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+                port.checked_mul(10)?.checked_add(digit)
+            };
+            digits.iter().try_fold(0, add).map(Some).ok_or(Rejection::InvalidHost)
+        }
+        _ => Err(Rejection::InvalidHost),
     }
-    digits.parse().map(Some).map_err(|_| Rejection::InvalidHost)
 }

@@ -59,7 +59,7 @@ impl Inbound {
     /// The refusal that the request has earned: it is never forwarded.
     pub fn examine(headers: &HeaderMap, method: &Method, version: Version) -> Result<Self, Rejection> {
         let mut found = Inbound::default();
-        let (mut lengths, mut hosts) = (0, 0);
+        let (mut lengths, mut codings, mut hosts) = (0, 0, 0);
         let (mut upgrade_websocket, mut connection_upgrade, mut ws_key, mut ws_version) =
             (false, false, 0, 0);
         for (name, value) in headers {
@@ -75,7 +75,8 @@ impl Inbound {
                 }
                 "transfer-encoding" => {
                     found.has_hop_by_hop = true;
-                    if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    codings += 1;
+                    if codings > 1 || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                         return Err(Rejection::UnsupportedTransferEncoding);
                     }
                 }
@@ -114,7 +115,7 @@ impl Inbound {
                 _ => {}
             }
         }
-        if lengths > 1 || (lengths == 1 && headers.contains_key(header::TRANSFER_ENCODING)) {
+        if lengths > 1 || (lengths == 1 && codings == 1) {
             return Err(Rejection::InvalidFraming);
         }
         if hosts > 1 {

@@ -33,6 +33,10 @@ fn ambiguous_or_forged_headers_are_refused() {
         (&[("content-length", "5"), ("transfer-encoding", "chunked")], Rejection::InvalidFraming),
         (&[("transfer-encoding", "gzip, chunked")], Rejection::UnsupportedTransferEncoding),
         (&[("transfer-encoding", "xchunked")], Rejection::UnsupportedTransferEncoding),
+        (
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            Rejection::UnsupportedTransferEncoding,
+        ),
         (&[("host", "a"), ("host", "a")], Rejection::InvalidHost),
         (&[("connection", "close, Content-Length")], Rejection::InvalidHeader),
         (&[("connection", "X-Forwarded-For")], Rejection::InvalidHeader),
