@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use policy::headers::clean_response;
 use policy::rejection::Rejection;
 use policy::table::Route;
@@ -16,7 +17,7 @@ use policy::upstream::Target;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// What the proxy has found out about the request before it is sent.
@@ -47,19 +48,27 @@ pub(crate) async fn send(
 
     let session = &*exchange.session;
     let mut timing = Timing::new(session, route);
-    let mut request = Request::from_parts(parts, body);
-    loop {
-        let pool = &session.worker.pool;
-        let taking = pool.checkout(&session.worker.gateway, &route.upstream, target, session.now());
-        let mut checkout = timing.within(taking).await?;
-        match converse(&mut checkout, request, &mut timing).await {
-            Ok(response) => return answer(exchange, response, checkout, websocket, timing).await,
+    let mut unsent = Some(Request::from_parts(parts, body));
+    while let Some(request) = unsent.take() {
+        let mut checkout = take_connection(&timing, route, target).await?;
+        match converse(&mut checkout, request, &mut timing, &mut unsent).await {
+            Ok(response) => return answer(exchange, response, checkout, websocket, &timing),
             // an idle connection that its target closed at the same moment; nothing of the request was written
-            Err(Failure::Unwritten(unsent)) if checkout.reused => request = *unsent,
-            Err(Failure::Unwritten(_)) => return Err(failed(&checkout, Rejection::UpstreamReset)),
-            Err(Failure::Rejected(rejection)) => return Err(failed(&checkout, rejection)),
+            Err(_) if checkout.reused && unsent.is_some() => {}
+            Err(rejection) => return Err(failed(&checkout, rejection)),
         }
     }
+    Err(Rejection::Internal)
+}
+
+/// An idle connection to the target, or a new one within the exchange's deadline.
+async fn take_connection(timing: &Timing<'_>, route: &Route, target: &Target) -> Result<Checkout, Rejection> {
+    let worker = &timing.session.worker;
+    let checkout = worker.pool.checkout(&worker.gateway, &route.upstream, target, timing.session.now());
+    if checkout.reused {
+        return Ok(checkout);
+    }
+    timing.within(checkout.connect(&route.upstream, target)).await
 }
 
 fn failed(checkout: &Checkout, rejection: Rejection) -> Rejection {
@@ -74,52 +83,36 @@ fn pick(route: &Route, key: Option<u64>) -> Result<&Target, Rejection> {
     Ok(&targets[at])
 }
 
-/// Why there is no response.
-enum Failure {
-    /// Not a byte was written: the request is whole.
-    Unwritten(Box<Request<RequestBody>>),
-    Rejected(Rejection),
-}
-
-/// Sends on a connection, driving it, until the head of the final response is there.
+/// Sends on a connection and awaits the head of the final response. A request of which not a byte was written comes
+/// back in `unsent`.
 async fn converse(
     checkout: &mut Checkout,
     request: Request<RequestBody>,
     timing: &mut Timing<'_>,
-) -> Result<Response<Incoming>, Failure> {
-    let user = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let Some(answer) = checkout.send(request, user) else {
-        return Err(Failure::Rejected(Rejection::Internal));
-    };
-    let mut answer = pin!(answer);
-    poll_fn(|_| {
-        let ended = checkout.drive();
-        // the answer comes by driving alone, so nothing needs to wake its reader
-        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-                Some(unsent) => Failure::Unwritten(Box::new(unsent)),
-                None => Failure::Rejected(timing.judge(error.error())),
-            })),
-            Poll::Pending if ended => Poll::Ready(Err(Failure::Rejected(Rejection::UpstreamReset))),
-            Poll::Pending => match timing.overdue() {
-                Some(rejection) => Poll::Ready(Err(Failure::Rejected(rejection))),
-                None => Poll::Pending,
-            },
+    unsent: &mut Option<Request<RequestBody>>,
+) -> Result<Response<Incoming>, Rejection> {
+    let mut answer = pin!(checkout.send(request).ok_or(Rejection::Internal)?);
+    poll_fn(|cx| match answer.as_mut().poll(cx) {
+        Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+        Poll::Ready(Err(mut error)) => {
+            *unsent = error.take_message();
+            Poll::Ready(Err(timing.judge(error.error())))
         }
+        Poll::Pending => timing.overdue().map_or(Poll::Pending, |rejection| Poll::Ready(Err(rejection))),
     })
     .await
 }
 
 /// Makes the client's response from the target's.
-async fn answer(
+fn answer(
     exchange: &Exchange,
     response: Response<Incoming>,
     mut checkout: Checkout,
     websocket: bool,
-    timing: Timing<'_>,
+    timing: &Timing<'_>,
 ) -> Result<Response<Body>, Rejection> {
     let (mut parts, incoming) = response.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let expected = if switching { websocket && is_websocket(&parts.headers) } else { is_final(parts.status) };
@@ -130,13 +123,16 @@ async fn answer(
 
     let session = &exchange.session;
     if switching {
-        open_tunnel(session, checkout).await?;
+        // joined with the client's socket once the 101 is written
+        let target = upgrade.ok_or(Rejection::Internal)?;
+        session.set_tunnel(Tunnel { target, checkout });
         return Ok(Response::from_parts(parts, Body::empty(session)));
     }
     session.set_exchange_deadline(timing.route_deadline);
     if incoming.is_end_stream() {
-        drop(incoming);
-        checkout.release(session.now());
+        if !session.body_pending() {
+            checkout.release(session.now());
+        }
         return Ok(Response::from_parts(parts, Body::empty(session)));
     }
     let body = Body::upstream(incoming, checkout, timing.route_deadline, session);
@@ -151,14 +147,6 @@ fn is_final(status: StatusCode) -> bool {
 fn is_websocket(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && headers.contains_key(header::SEC_WEBSOCKET_ACCEPT)
-}
-
-/// Leaves the target's socket in the session; it is joined with the client's once the 101 is written.
-async fn open_tunnel(session: &Session, mut checkout: Checkout) -> Result<(), Rejection> {
-    poll_fn(|_| if checkout.drive() { Poll::Ready(()) } else { Poll::Pending }).await;
-    let (target, checkout) = checkout.into_tunnel().ok_or(Rejection::Internal)?;
-    session.set_tunnel(Tunnel { target, checkout });
-    Ok(())
 }
 
 /// The deadlines of one exchange, from the route and its upstream.

@@ -142,7 +142,7 @@ impl Body {
         Self { content: Content::Local(Some(bytes)), session: session.clone() }
     }
 
-    /// The target's, as it arrives; drives the connection it comes from.
+    /// The target's, as it arrives.
     pub(crate) fn upstream(
         incoming: Incoming,
         checkout: Checkout,
@@ -155,15 +155,19 @@ impl Body {
 }
 
 impl FromUpstream {
-    fn poll_frame(&mut self, session: &Session) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.checkout.poll_body(&mut self.incoming) {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(None) => {
-                self.checkout.release(session.now());
+                self.ended(session);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
                 if self.incoming.is_end_stream() {
-                    self.checkout.release(session.now());
+                    self.ended(session);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -180,19 +184,28 @@ impl FromUpstream {
     }
 }
 
+impl FromUpstream {
+    fn ended(&mut self, session: &Session) {
+        // a target that answered before it had the whole request: the rest of it may still be on its way
+        if !session.body_pending() {
+            self.checkout.release(session.now());
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(upstream) => upstream.poll_frame(&this.session),
+            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session),
         }
     }
 

@@ -51,6 +51,9 @@ pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
     }
 }
 
+/// What hyper takes when it is not told otherwise.
+const HYPER_MAX_HEADERS: usize = 100;
+
 /// How serving ended.
 enum Ended {
     /// Idle for so long that hyper's buffers are better given back; the connection goes on.
@@ -89,14 +92,18 @@ async fn parked(io: &ClientIo, session: &Session, mut watchdog: Pin<&mut Watchdo
 async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Watchdog>) -> Ended {
     let limits = session.limits();
     let service = service_fn(|request| proxy::serve(session.clone(), request));
-    let mut connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    if limits.max_headers != HYPER_MAX_HEADERS {
+        // also the same number would make hyper prepare its tables anew for each request
+        builder.max_headers(limits.max_headers);
+    }
+    let mut connection = builder
         // head and small body in one buffer: one write instead of a gather of several. Never pipeline_flush: it holds
         // answers back while anything unread lies behind the request, and buffers a response body without bounds
         .writev(false)
         // whether the client is still there is ClientIo's to see
         .half_close(true)
         .max_header_size(limits.max_header_bytes)
-        .max_headers(limits.max_headers)
         .serve_connection(io, service);
     let mut closing = false;
     let verdict = poll_fn(|cx| {

@@ -2,8 +2,9 @@
 
 use super::session::Session;
 use crate::pool::Checkout;
-use crate::pool::connection::Connected;
 use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Parts};
+use hyper_util::rt::TokioIo;
 use std::io;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -13,22 +14,26 @@ const BUFFER: usize = 8 * 1024;
 
 /// The target's side of an upgraded connection; its target counts it as in flight while it lives.
 pub(crate) struct Tunnel {
-    pub(crate) target: Connected,
+    pub(crate) target: OnUpgrade,
     pub(crate) checkout: Checkout,
 }
 
 /// Joins client and target; returns when both have ended or one has failed.
 pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
     let Tunnel { target, checkout } = tunnel;
-    let Connected { stream: mut upstream, read_ahead: from_target, permit } = target;
     let outcome = async {
-        client.write_all(&from_target).await?;
+        let upgraded = target.await.map_err(io::Error::other)?;
+        let Parts { io, read_buf, .. } = upgraded
+            .downcast::<TokioIo<TcpStream>>()
+            .map_err(|_| io::Error::other("not a TCP connection"))?;
+        let mut upstream = io.into_inner();
+        client.write_all(&read_buf).await?;
         upstream.write_all(&read_ahead).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
     }
     .await;
     report(&outcome, session);
-    drop((permit, checkout));
+    drop(checkout);
 }
 
 fn report(outcome: &io::Result<(u64, u64)>, session: &Session) {

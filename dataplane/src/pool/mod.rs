@@ -1,17 +1,13 @@
-//! One worker's connections to targets: newest first, never shared with another thread, checked before use.
-//!
-//! A connection is driven by the request that uses it, inside that request's own task: no task is woken to hand bytes
-//! to another. While it is idle nobody drives it; it is looked at when it is taken out, and by a sweep every second.
+//! One worker's connections to targets: newest first, never shared with another thread, ready when they are handed out.
 
 pub(crate) mod connection;
 pub(crate) mod lane;
 
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
-use bytes::Bytes;
-use connection::{Connected, UpstreamConnection};
+use connection::UpstreamConnection;
 use http::{Request, Response};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use lane::{Lane, LanePermit};
 use policy::rejection::Rejection;
@@ -20,21 +16,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
-
-/// The response to a request that was handed to a connection.
-pub(crate) trait Sending:
-    Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>
-{
-}
-
-impl<F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>> Sending for F {}
 
 /// All connections of one worker.
 #[derive(Default)]
@@ -50,7 +36,7 @@ pub(crate) struct Shelf {
 }
 
 struct Idle {
-    connection: Box<UpstreamConnection>,
+    connection: UpstreamConnection,
     since: Instant,
 }
 
@@ -59,30 +45,25 @@ struct Idle {
 /// Dropped before [`Checkout::release`] it closes the connection: what is left of an unfinished exchange must never
 /// meet the next one.
 pub(crate) struct Checkout {
-    connection: Option<Box<UpstreamConnection>>,
+    connection: Option<UpstreamConnection>,
     shelf: Rc<Shelf>,
     /// Whether it has served a request before.
     pub(crate) reused: bool,
 }
 
 impl Pool {
-    /// A ready connection to `target`: an idle one, or a new one.
-    pub(crate) async fn checkout(
+    /// Takes out an idle connection to `target`, or the place of one that [`Checkout::connect`] is to fill.
+    pub(crate) fn checkout(
         &self,
         gateway: &Gateway,
         upstream: &Upstream,
         target: &Target,
         now: Instant,
-    ) -> Result<Checkout, Rejection> {
-        let mut checkout = Checkout::new(self.shelf(gateway, upstream, &target.state));
-        checkout.connection = checkout.shelf.take_idle(now);
-        checkout.reused = checkout.connection.is_some();
-        if !checkout.reused {
-            let lane = &checkout.shelf.lane;
-            let permit = lane.acquire(upstream.max_connections_wait).await.ok_or(Rejection::PoolExhausted)?;
-            checkout.connection = Some(connect(target, upstream.connect_timeout, lane, permit).await?);
-        }
-        Ok(checkout)
+    ) -> Checkout {
+        let shelf = self.shelf(gateway, upstream, &target.state);
+        shelf.lane.target().in_flight.fetch_add(1, Ordering::Relaxed);
+        let connection = shelf.take_idle(now);
+        Checkout { reused: connection.is_some(), connection, shelf }
     }
 
     fn shelf(&self, gateway: &Gateway, upstream: &Upstream, state: &Arc<TargetState>) -> Rc<Shelf> {
@@ -109,73 +90,53 @@ impl Pool {
 }
 
 impl Shelf {
-    /// The youngest idle connection. Whether its target has closed it meanwhile is seen when the request is sent: it
-    /// reads before it writes, and gives the request back whole.
-    fn take_idle(&self, now: Instant) -> Option<Box<UpstreamConnection>> {
-        let youngest = self.idle.borrow_mut().pop()?;
-        let fresh = now.saturating_duration_since(youngest.since) < self.idle_timeout.get();
-        // when the youngest has been idle for too long, so have all below it: the sweep closes them
-        (fresh && youngest.connection.is_ready()).then_some(youngest.connection)
+    /// The youngest idle connection that can take a request now.
+    fn take_idle(&self, now: Instant) -> Option<UpstreamConnection> {
+        let mut idle = self.idle.borrow_mut();
+        let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
+        let idle = idle.remove(at);
+        self.is_fresh(&idle, now).then_some(idle.connection)
     }
 
     fn sweep(&self, now: Instant) {
         let wanted = self.lane.is_wanted();
-        self.idle.borrow_mut().retain_mut(|idle| {
-            let fresh = now.saturating_duration_since(idle.since) < self.idle_timeout.get();
-            fresh && !wanted && idle.connection.poll_ready()
-        });
+        self.idle
+            .borrow_mut()
+            .retain(|idle| !wanted && !idle.connection.is_closed() && self.is_fresh(idle, now));
+    }
+
+    fn is_fresh(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) < self.idle_timeout.get()
     }
 }
 
 impl Checkout {
-    fn new(shelf: Rc<Shelf>) -> Self {
-        shelf.lane.target().in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { connection: None, shelf, reused: false }
+    /// Opens a new connection, once the target's budget has room for one.
+    pub(crate) async fn connect(mut self, upstream: &Upstream, target: &Target) -> Result<Self, Rejection> {
+        let lane = &self.shelf.lane;
+        let permit = lane.acquire(upstream.max_connections_wait).await.ok_or(Rejection::PoolExhausted)?;
+        self.connection = Some(connect(target, upstream.connect_timeout, lane, permit).await?);
+        Ok(self)
     }
 
-    /// Queues a request and makes this task the one that the connection wakes; it is to be driven next.
+    /// Sends a request on the connection.
     pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-        user: Waker,
-    ) -> Option<impl Sending + use<>> {
-        let connection = self.connection.as_deref_mut()?;
+    ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>>
+    {
         self.shelf.lane.target().requests.fetch_add(1, Ordering::Relaxed);
-        connection.occupy(user);
-        Some(connection.send(request))
+        self.connection.as_mut().map(|connection| connection.send(request))
     }
 
-    /// Drives the connection; whether it has ended.
-    pub(crate) fn drive(&mut self) -> bool {
-        self.connection.as_mut().is_none_or(|connection| connection.drive().is_ready())
-    }
-
-    /// The next frame of the response body, driving the connection for it.
-    pub(crate) fn poll_body(&mut self, body: &mut Incoming) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.connection {
-            Some(connection) => connection.poll_body(body),
-            // released with the last byte of data; what is left is the end of the body
-            None => Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())),
-        }
-    }
-
-    /// The exchange is over: back on the shelf if the connection can take another request, else closed.
+    /// The exchange is over in both directions: back on the shelf, unless it is of no more use.
     pub(crate) fn release(&mut self, now: Instant) {
-        if let Some(mut connection) = self.connection.take()
-            // with the last byte of a body the connection is mostly ready by itself
-            && (connection.is_ready() || connection.poll_ready())
+        if let Some(connection) = self.connection.take()
+            && !connection.is_closed()
             && !self.shelf.lane.is_wanted()
         {
-            connection.vacate();
             self.shelf.idle.borrow_mut().push(Idle { connection, since: now });
         }
-    }
-
-    /// The raw socket after a 101, with what was read beyond it.
-    pub(crate) fn into_tunnel(mut self) -> Option<(Connected, Checkout)> {
-        let connection = self.connection.take()?;
-        let connected = connection.into_connected();
-        Some((connected, self))
     }
 
     /// Counts a request that got no usable answer.
@@ -195,7 +156,7 @@ async fn connect(
     patience: Duration,
     lane: &Arc<Lane>,
     permit: LanePermit,
-) -> Result<Box<UpstreamConnection>, Rejection> {
+) -> Result<UpstreamConnection, Rejection> {
     let address = (target.addr.host.as_str(), target.addr.port);
     let outcome = match tokio::time::timeout(patience, dial(address)).await {
         Ok(Ok(stream)) => UpstreamConnection::handshake(stream, permit).await.map_err(|error| {

@@ -42,19 +42,53 @@ fn address_end(text: &[u8]) -> Result<(usize, bool), Rejection> {
 /// Where a name ends, and whether it has capitals: letters, digits, `-`, `_` and single dots, which is what DNS and
 /// every peer agree on.
 fn name_end(text: &[u8]) -> Result<(usize, bool), Rejection> {
-    let (mut previous, mut has_upper) = (b'.', false);
+    let (mut previous, mut seen) = (Class::Dot, 0);
+    let mut end = text.len();
     for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            b':' => return Ok((at, has_upper)),
-            b'.' if previous == b'.' => return Err(Rejection::InvalidHost),
-            b'A'..=b'Z' => has_upper = true,
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
-            _ => return Err(Rejection::InvalidHost),
+        let class = CLASS[usize::from(byte)];
+        if class == Class::Colon {
+            end = at;
+            break;
         }
-        previous = byte;
+        if class == Class::Dot && previous == Class::Dot {
+            return Err(Rejection::InvalidHost);
+        }
+        seen |= class as u8;
+        previous = class;
     }
-    Ok((text.len(), has_upper))
+    if seen & Class::Other as u8 != 0 {
+        Err(Rejection::InvalidHost)
+    } else {
+        Ok((end, seen & Class::Upper as u8 != 0))
+    }
 }
+
+/// What a byte is in a host; one bit each, so that a whole name is judged by the sum of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Class {
+    Plain = 1,
+    Upper = 2,
+    Dot = 4,
+    Colon = 8,
+    Other = 16,
+}
+
+const CLASS: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => Class::Plain,
+            b'A'..=b'Z' => Class::Upper,
+            b'.' => Class::Dot,
+            b':' => Class::Colon,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 /// What follows the host: nothing, or `:` and a number.
 fn parse_port(rest: &[u8]) -> Result<Option<u16>, Rejection> {
