@@ -25,7 +25,7 @@ pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, who: &
 pub(crate) async fn linger(mut stream: TcpStream) {
     let drain = async {
         stream.shutdown().await?;
-        let mut buffer = [0; 4096];
+        let mut buffer = vec![0; 4096];
         let mut left = LINGER_BYTES;
         while left > 0 {
             match stream.read(&mut buffer).await? {

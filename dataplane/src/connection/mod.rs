@@ -18,7 +18,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -127,7 +127,7 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
                 // the socket of the other side, whose own deadline holds
                 Phase::Exchange => {}
             }
-        } else if watchdog.has_fired(now) && session.phase() == Phase::Idle && session.is_flushed() {
+        } else if watchdog.has_fired(now) && session.idle_for() >= PARK_AFTER && session.is_flushed() {
             return Poll::Ready(Verdict::Park);
         }
         let check = session.next_check().max(now + MIN_CHECK);
@@ -151,8 +151,10 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
     }
 }
 
+/// A connection that has been idle for this long is asleep more often than not.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A deadline that has passed without effect is not looked at again before this.
-const MIN_CHECK: std::time::Duration = std::time::Duration::from_millis(50);
+const MIN_CHECK: Duration = Duration::from_millis(50);
 
 enum Verdict {
     Park,

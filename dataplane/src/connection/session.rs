@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+/// How often a connection is looked at even when nothing can be overdue.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
 /// What the listener demands of a connection; fixed when it is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Limits {
@@ -49,9 +52,14 @@ impl From<&ServerConfig> for Limits {
 }
 
 impl Limits {
-    /// No deadline can be nearer than this after something has begun: how far ahead the timer may be set.
+    /// How far ahead the timer may be set: no deadline can be nearer after something has begun, and a connection that
+    /// falls idle is noticed soon.
     fn shortest(&self) -> Duration {
-        self.read_timeout.min(self.write_timeout).min(self.idle_timeout).min(self.header_timeout)
+        self.read_timeout
+            .min(self.write_timeout)
+            .min(self.idle_timeout)
+            .min(self.header_timeout)
+            .min(CHECK_EVERY)
     }
 }
 
@@ -165,6 +173,14 @@ impl Session {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// How long nothing has been asked; zero while something is.
+    pub(crate) fn idle_for(&self) -> Duration {
+        match self.phase.get() {
+            Phase::Idle => self.now().saturating_duration_since(self.since.get()),
+            Phase::Head | Phase::Exchange => Duration::ZERO,
+        }
     }
 
     // ---- the life of a request, in order

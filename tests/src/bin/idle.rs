@@ -58,7 +58,8 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("the connections do not stand after {LIMIT:?}"))??;
     let opened = started.elapsed();
-    let after = fleet.data_plane(0).memory_kib("VmRSS");
+    let just_used = fleet.data_plane(0).memory_kib("VmRSS");
+    let after = settled(|| fleet.data_plane(0).memory_kib("VmRSS")).await;
     let each = after.saturating_sub(before) as f64 / held.len() as f64;
 
     let mut alive = 0;
@@ -71,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
         opened.as_secs_f64()
     );
     println!(
-        "  resident memory {before} KiB → {after} KiB: {each:.2} KiB each (budget {} KiB)",
+        "  resident memory {before} KiB → {just_used} KiB just used → {after} KiB idle: {each:.2} KiB each (budget {} KiB)",
         arguments.budget
     );
     println!("  {alive} of {} asked again still answer", held.len().div_ceil(100));
@@ -79,6 +80,21 @@ async fn main() -> anyhow::Result<()> {
     anyhow::ensure!(alive == held.len().div_ceil(100), "connections were lost");
     anyhow::ensure!(each <= arguments.budget, "over budget");
     Ok(())
+}
+
+/// The value once it has not changed by more than a hundredth for four seconds; the last one when it never rests.
+async fn settled(mut read: impl FnMut() -> u64) -> u64 {
+    let deadline = Instant::now() + LIMIT;
+    let (mut last, mut since) = (read(), Instant::now());
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    while since.elapsed() < Duration::from_secs(4) && Instant::now() < deadline {
+        ticks.tick().await;
+        let now = read();
+        if now.abs_diff(last) > last / 100 {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
 }
 
 fn raise_open_files(wanted: u64) -> anyhow::Result<()> {
