@@ -33,10 +33,6 @@ impl ClientIo {
         self.read_ahead = bytes;
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        self.stream.inner()
-    }
-
     pub(crate) fn has_read_ahead(&self) -> bool {
         !self.read_ahead.is_empty()
     }
@@ -44,16 +40,16 @@ impl ClientIo {
     /// Whether the client has closed its side. hyper would find that out by reading ahead, for which it allocates a
     /// buffer in every exchange; asking the socket costs nothing while nothing has arrived.
     fn client_is_gone(&self, cx: &mut Context<'_>) -> bool {
-        let stream = self.stream.inner();
-        if stream.poll_read_ready(cx).is_pending() {
-            return false;
-        }
+        // while nothing has happened on the socket this is a look at a flag
+        self.stream.inner().poll_read_ready(cx).is_ready() && self.poll_arrived(cx) == Poll::Ready(false)
+    }
+
+    /// Ready when the socket has a byte to read, or (with `false`) never will.
+    pub(crate) fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        // not poll_read_ready: a new socket counts as ready until it was asked
         let mut byte = [0];
-        match stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Ok(read)) => read == 0,
-            Poll::Ready(Err(_)) => true,
-            Poll::Pending => false,
-        }
+        let peeked = self.stream.inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        peeked.map(|peeked| peeked.is_ok_and(|read| read > 0))
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {

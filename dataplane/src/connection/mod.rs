@@ -76,8 +76,8 @@ async fn parked(io: &ClientIo, session: &Session, mut watchdog: Pin<&mut Watchdo
         if session.is_closing() || session.is_aborted() {
             return Poll::Ready(false);
         }
-        match io.stream().poll_read_ready(cx) {
-            Poll::Ready(outcome) => return Poll::Ready(outcome.is_ok()),
+        match io.poll_arrived(cx) {
+            Poll::Ready(arrived) => return Poll::Ready(arrived),
             Poll::Pending if now >= session.due() => return Poll::Ready(false),
             Poll::Pending => {}
         }
