@@ -1,5 +1,6 @@
 //! Waiting for a condition by asking again until a deadline.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// Long enough for a busy two-core machine, short enough that a hung scenario says what it waited for.
@@ -7,6 +8,28 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The most that one look at the clock adds to the time waited: a machine that was suspended for a minute has not
+/// given anybody that minute.
+const STEP: Duration = Duration::from_millis(250);
+
+/// Time that has passed for this process, not on the wall.
+struct Waited {
+    since: Instant,
+    total: Duration,
+}
+
+impl Waited {
+    fn new() -> Self {
+        Self { since: Instant::now(), total: Duration::ZERO }
+    }
+
+    fn look(&mut self) -> Duration {
+        self.total += self.since.elapsed().min(STEP);
+        self.since = Instant::now();
+        self.total
+    }
+}
 
 /// Asks until the answer is `Ok`; panics with the last `Err` after [`DEADLINE`].
 ///
@@ -21,11 +44,11 @@ pub async fn within<T, E: std::fmt::Display>(
     what: &str,
     mut ask: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
-    let started = Instant::now();
+    let mut waited = Waited::new();
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(missing) if started.elapsed() > limit => {
+            Err(missing) if waited.look() > limit => {
                 panic!("{what}: not within {limit:?}: {missing}")
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -35,10 +58,14 @@ pub async fn within<T, E: std::fmt::Display>(
 
 /// Runs a future to its end; panics when it takes longer than [`DEADLINE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(result) => result,
-        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    let mut future = pin!(future);
+    let mut waited = Waited::new();
+    while waited.look() < DEADLINE {
+        if let Ok(result) = tokio::time::timeout(STEP, &mut future).await {
+            return result;
+        }
     }
+    panic!("{what}: not within {DEADLINE:?}")
 }
 
 /// Asks again and again for as long as `limit` and panics when the answer is ever `Err`: for what must not happen.
@@ -47,10 +74,10 @@ pub async fn throughout<E: std::fmt::Display>(
     what: &str,
     mut ask: impl AsyncFnMut() -> Result<(), E>,
 ) {
-    let started = Instant::now();
-    while started.elapsed() < limit {
+    let mut waited = Waited::new();
+    while waited.look() < limit {
         if let Err(error) = ask().await {
-            panic!("{what}: after {:?}: {error}", started.elapsed());
+            panic!("{what}: after {:?}: {error}", waited.total);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -1,6 +1,6 @@
 //! One request on one connection, for scenarios that do not care about bytes.
 
-use crate::wait::DEADLINE;
+use crate::wait::soon;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -44,7 +44,7 @@ pub async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> any
     if !request.headers().contains_key(http::header::HOST) {
         request.headers_mut().insert(http::header::HOST, address.to_string().try_into()?);
     }
-    tokio::time::timeout(DEADLINE, exchange(address, request)).await?
+    soon("an exchange", exchange(address, request)).await
 }
 
 async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Reply> {

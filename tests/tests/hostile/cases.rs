@@ -3,10 +3,7 @@
 /// Refused by their head: no byte of them, or of what follows, may reach a target.
 pub const REFUSED: &[&[u8]] = &[
     // framing: two lengths, or a length that is none
-    b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /h HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     b"POST /h HTTP/1.0\r\nHost: a.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhelloX",
     b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\nhello",
     b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5,6\r\n\r\nhello",
@@ -143,6 +140,13 @@ pub const REFUSED: &[&[u8]] = &[
     b"EHLO a.test\r\n\r\n",
     b"\xff\xfe\xfd\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n\r\n",
+];
+
+/// A length and a coding: RFC 9112, section 6.1, names them as a sign of an attack.
+pub const LENGTH_AND_CODING: &[&[u8]] = &[
+    b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /h HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    b"POST /h HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 ];
 
 /// Chunked bodies of a sound request.

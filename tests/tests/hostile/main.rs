@@ -6,7 +6,7 @@
 mod cases;
 mod strict;
 
-use cases::{AMBIGUOUS_BODIES, EITHER, REFUSED};
+use cases::{AMBIGUOUS_BODIES, EITHER, LENGTH_AND_CODING, REFUSED};
 use std::fmt::Write as _;
 use std::time::Duration;
 use tests::client::{RawClient, RawResponse, get};
@@ -77,11 +77,10 @@ fn refused(seen: &Seen) -> Result<(), String> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_a_refused_message_reaches_the_target() {
+async fn assert_refused(cases: &[&[u8]]) {
     let (fleet, upstream) = gateway().await;
     let mut wrong = String::new();
-    for bytes in REFUSED {
+    for bytes in cases {
         let seen = play(&fleet, &upstream, bytes).await;
         let verdict = refused(&seen).and(match seen.at_target[..] {
             [] => Ok(()),
@@ -92,6 +91,16 @@ async fn nothing_of_a_refused_message_reaches_the_target() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_refused_message_reaches_the_target() {
+    assert_refused(REFUSED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_with_a_transfer_coding_is_refused() {
+    assert_refused(LENGTH_AND_CODING).await;
 }
 
 /// A streaming proxy may have passed the head on; the target must never see the message end.
