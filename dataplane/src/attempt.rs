@@ -176,6 +176,10 @@ impl<'a> Timing<'a> {
         if self.route_deadline.is_some_and(|deadline| now >= deadline) {
             return Some(Rejection::RouteTimeout);
         }
+        // the body is read in the task of the target's connection, which no timer wakes
+        if self.session.body_pending() && self.session.read_deadline_passed() {
+            return Some(Rejection::RequestTimeout);
+        }
         response_deadline.is_some_and(|deadline| now >= deadline).then_some(Rejection::ResponseTimeout)
     }
 
