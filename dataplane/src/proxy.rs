@@ -67,6 +67,9 @@ impl Exchange {
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
         let path = self.check_target(&parts)?;
         let inbound = Inbound::examine(&parts.headers, &parts.method, parts.version)?;
+        if inbound.chunked && self.session.may_name_length() {
+            return Err(Rejection::InvalidFraming);
+        }
         self.check_length(&parts.headers)?;
         if inbound.has_via && passed_before(&parts.headers, self.session.worker.gateway.via()) {
             return Err(Rejection::Loop);

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Where the status stands in `HTTP/1.1 431 …`.
@@ -66,14 +66,19 @@ impl Read for ClientIo {
         let this = self.get_mut();
         if !this.read_ahead.is_empty() {
             let some = this.read_ahead.len().min(buf.remaining());
+            this.session.bytes_read(&this.read_ahead[..some]);
             buf.put_slice(&this.read_ahead[..some]);
             this.read_ahead.advance(some);
-            this.session.bytes_read();
             return Poll::Ready(Ok(()));
         }
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        // by way of the worker's buffer, because hyper's cannot be looked into
+        let mut scratch = this.session.worker.scratch.borrow_mut();
+        let room = scratch.len().min(buf.remaining());
+        let mut arrived = ReadBuf::new(&mut scratch[..room]);
+        let polled = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut arrived);
         if polled.is_ready() {
-            this.session.bytes_read();
+            this.session.bytes_read(arrived.filled());
+            buf.put_slice(arrived.filled());
         }
         polled
     }

@@ -31,7 +31,10 @@ pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
             return;
         }
         match exchange(io, &session, watchdog.as_mut()).await {
-            Ended::Idle(parked) => io = parked,
+            Ended::Idle(parked) => {
+                session.parked();
+                io = parked;
+            }
             Ended::Closed(stream) if session.lingers() => return goodbye::linger(stream).await,
             Ended::Closed(_) | Ended::Aborted => return,
             Ended::Refused(mut stream, rejection) => {

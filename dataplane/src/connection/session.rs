@@ -9,6 +9,7 @@ use crate::listener::ListenerState;
 use crate::worker::Worker;
 use http::HeaderValue;
 use policy::config::ServerConfig;
+use policy::headers::names_length;
 use policy::rejection::Rejection;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -105,6 +106,10 @@ pub(crate) struct Session {
     phase: Cell<Phase>,
     /// Since when it is idle, or when the current request's first byte came.
     since: Cell<Instant>,
+    /// The bytes of the current head as they came, and with them whatever came behind it; hyper bounds a head.
+    raw_head: RefCell<Vec<u8>>,
+    /// The current request came in one read with the one before.
+    pipelined: Cell<bool>,
     /// The request body has not wholly arrived.
     body_pending: Cell<bool>,
     body_fault: Cell<Option<BodyFault>>,
@@ -142,6 +147,8 @@ impl Session {
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
+            raw_head: RefCell::default(),
+            pipelined: Cell::new(false),
             body_pending: Cell::new(false),
             body_fault: Cell::new(None),
             exchange_deadline: Cell::new(None),
@@ -185,17 +192,36 @@ impl Session {
 
     // ---- the life of a request, in order
 
-    /// Bytes came from the client.
-    pub(crate) fn bytes_read(&self) {
-        if self.phase.get() == Phase::Idle {
-            self.phase.set(Phase::Head);
-            self.since.set(self.now());
+    /// Bytes came from the client; empty at the end.
+    pub(crate) fn bytes_read(&self, bytes: &[u8]) {
+        match self.phase.get() {
+            Phase::Idle => {
+                self.phase.set(Phase::Head);
+                self.since.set(self.now());
+                let mut raw = self.raw_head.borrow_mut();
+                raw.clear();
+                raw.extend_from_slice(bytes);
+            }
+            Phase::Head => self.raw_head.borrow_mut().extend_from_slice(bytes),
+            Phase::Exchange => {}
         }
+    }
+
+    /// Whether the request's head has a `Content-Length` that the parser may have dropped. Of a pipelined request the
+    /// bytes came with those of another, and nothing is known.
+    pub(crate) fn may_name_length(&self) -> bool {
+        self.pipelined.get() || names_length(&self.raw_head.borrow())
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(crate) fn parked(&self) {
+        self.raw_head.take();
     }
 
     /// A head is complete and a request is handed to the proxy.
     pub(crate) fn exchange_began(&self, has_body: bool) {
-        if self.phase.get() == Phase::Idle {
+        self.pipelined.set(self.phase.get() == Phase::Idle);
+        if self.pipelined.get() {
             // pipelined behind the last request: its bytes were read with that one's
             self.since.set(self.now());
         }

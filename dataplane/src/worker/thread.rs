@@ -27,6 +27,8 @@ use tokio::task::{JoinHandle as Task, spawn_local};
 
 /// How often idle connections to targets are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The most that one read takes from a client.
+const SCRATCH: usize = 64 * 1024;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -47,6 +49,8 @@ type TableCache = Cache<Arc<ArcSwapOption<RouteTable>>, Option<Arc<RouteTable>>>
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) pool: Pool,
+    /// Where a read from a client lands first.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
     counters: Arc<WorkerCounters>,
     index: usize,
     peers: Arc<[Peer]>,
@@ -103,6 +107,7 @@ impl Worker {
         let counters = peers[index].counters.clone();
         Rc::new(Self {
             pool: Pool::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
             counters,
             index,
             peers,

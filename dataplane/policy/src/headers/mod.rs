@@ -24,6 +24,8 @@ pub struct Inbound {
     has_te: bool,
     /// `Content-Length` is there.
     has_length: bool,
+    /// The body is chunked. A parser may have dropped a `Content-Length` beside it: ask [`names_length`].
+    pub chunked: bool,
     /// A well-formed WebSocket handshake (RFC 6455 §4.1).
     pub websocket: bool,
     /// `Upgrade` asks for something else; RFC 9110 §7.8 lets us ignore it, and we drop it.
@@ -168,6 +170,14 @@ impl Inbound {
             remove_forwarding(headers, peer_is_trusted);
         }
     }
+}
+
+/// Whether the head that `raw` begins with has a `Content-Length` line, well formed or not.
+pub fn names_length(raw: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length";
+    let lines = raw.trim_ascii_start().split(|byte| *byte == b'\n');
+    let head = lines.take_while(|line| !matches!(line, [] | [b'\r']));
+    head.skip(1).any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
 /// What is wrong with a response, or nothing; drops what must not reach the client.

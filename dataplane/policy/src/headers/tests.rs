@@ -157,3 +157,16 @@ fn hosts() {
         assert_eq!(parse_host(bad.as_bytes()), Err(Rejection::InvalidHost), "{bad:?}");
     }
 }
+
+#[test]
+fn a_length_is_found_in_the_head_and_nowhere_else() {
+    for (raw, expected) in [
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+        ("\r\nPOST / HTTP/1.1\r\ncontent-LENGTH : 5\r\n\r\n", true),
+        ("POST / HTTP/1.1\nContent-Length:5\n\n", true),
+        ("POST / HTTP/1.1\r\nHost: a\r\n\r\n5\r\n\ncontent-length: 5", false),
+        ("POST /?content-length: HTTP/1.1\r\nX-Content-Length: 5\r\n\r\n", false),
+    ] {
+        assert_eq!(names_length(raw.as_bytes()), expected, "{raw:?}");
+    }
+}
