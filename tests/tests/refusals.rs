@@ -149,7 +149,7 @@ async fn malformed_requests_400_417_501() {
         ("GET / HTTP/1.1\r\n\r\n", 400, Rejection::InvalidHost),
         ("GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", 400, Rejection::InvalidTarget),
         (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,
             Rejection::InvalidFraming,
         ),

@@ -76,6 +76,7 @@ impl Inbound {
                     }
                 }
                 "transfer-encoding" => {
+                    found.chunked = true;
                     found.has_hop_by_hop = true;
                     codings += 1;
                     if codings > 1 || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
