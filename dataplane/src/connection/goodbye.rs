@@ -1,5 +1,6 @@
 //! The end of a client connection: a last answer where hyper gave none, then a close that does not destroy it.
 
+use super::session::Session;
 use crate::edge;
 use bytes::BytesMut;
 use http::Response;
@@ -15,8 +16,13 @@ const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Answers on the bare socket; what the client sent is not looked at again.
-pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, who: &Who<'_>) {
-    let bytes = serialize(&edge::refusal(rejection, who));
+pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Session) {
+    let version = session.worker.table().map_or(0, |table| table.version);
+    let request_id = edge::request_id(session);
+    let request_id = request_id.to_str().unwrap_or("");
+    let who = Who { instance: session.worker.gateway.instance(), version, request_id };
+    edge::log_refusal(rejection, &who, session);
+    let bytes = serialize(&edge::refusal(rejection, &who));
     // whoever does not take these few bytes at once gets a closed connection
     let _ = tokio::time::timeout(LINGER_TIME, stream.write_all(&bytes)).await;
 }

@@ -6,13 +6,12 @@ pub(crate) mod io;
 pub(crate) mod session;
 pub(crate) mod tunnel;
 
-use crate::edge;
 use crate::proxy;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use io::ClientIo;
-use policy::rejection::{Rejection, Who};
+use policy::rejection::Rejection;
 use session::{Phase, Session};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -38,13 +37,7 @@ pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
             Ended::Closed(stream) if session.lingers() => return goodbye::linger(stream).await,
             Ended::Closed(_) | Ended::Aborted => return,
             Ended::Refused(mut stream, rejection) => {
-                let table = session.worker.table();
-                let version = table.map_or(0, |table| table.version);
-                let request_id = edge::request_id(&session);
-                let request_id = request_id.to_str().unwrap_or("");
-                let who = Who { instance: session.worker.gateway.instance(), version, request_id };
-                edge::log_refusal(&rejection, &who, &session);
-                goodbye::refuse(&mut stream, &rejection, &who).await;
+                goodbye::refuse(&mut stream, &rejection, &session).await;
                 return goodbye::linger(stream).await;
             }
             Ended::Upgraded(stream, read_ahead, tunnel) => {

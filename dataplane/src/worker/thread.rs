@@ -3,12 +3,11 @@
 use super::{Command, Drained, Peer};
 use crate::connection::session::{Limits, Session};
 use crate::connection::{self, goodbye};
-use crate::edge;
 use crate::gateway::{Gateway, WorkerCounters};
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
 use arc_swap::{ArcSwapOption, Cache};
-use policy::rejection::{Rejection, Who};
+use policy::rejection::Rejection;
 use policy::table::RouteTable;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -220,7 +219,7 @@ impl Worker {
             && open.listener.connections.load(Ordering::Relaxed) > limits.max_connections;
         let session = Rc::new(Session::new(self.clone(), open.listener.clone(), peer, limits));
         if over {
-            spawn_local(too_many(stream, session, table.version, open));
+            spawn_local(too_many(stream, session, open));
             return;
         }
         let id = self.next_session.get();
@@ -313,13 +312,8 @@ impl Drop for Registered {
 }
 
 /// Tells a client that the listener is full.
-async fn too_many(mut stream: TcpStream, session: Rc<Session>, version: u64, open: Open) {
-    let rejection = Rejection::TooManyConnections;
-    let request_id = edge::request_id(&session);
-    let request_id = request_id.to_str().unwrap_or("");
-    let who = Who { instance: session.worker.gateway.instance(), version, request_id };
-    edge::log_refusal(&rejection, &who, &session);
-    goodbye::refuse(&mut stream, &rejection, &who).await;
+async fn too_many(mut stream: TcpStream, session: Rc<Session>, open: Open) {
+    goodbye::refuse(&mut stream, &Rejection::TooManyConnections, &session).await;
     // it no longer counts while its last bytes are taken in
     drop(open);
     goodbye::linger(stream).await;
