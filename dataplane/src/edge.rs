@@ -48,9 +48,7 @@ pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> 
     if let Ok(id) = HeaderValue::from_str(who.request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    if let Some(allow) = rejection.allow() {
-        headers.insert(header::ALLOW, allow);
-    }
+    headers.extend(rejection.advice());
     response
 }
 

@@ -7,11 +7,13 @@
 #![warn(missing_docs)]
 
 pub mod balance;
+pub mod clock;
 pub mod config;
 pub mod diagnostic;
 pub mod filter;
 pub mod forwarded;
 pub mod headers;
+pub mod outcome;
 pub mod path;
 pub mod rejection;
 pub mod router;

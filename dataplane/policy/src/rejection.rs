@@ -3,7 +3,11 @@
 //! Only this file knows the status of a gateway-made response. The reason is the same in the header, the body, the
 //! access log and the metric.
 
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Why the gateway answers by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +53,19 @@ pub enum Rejection {
     UpstreamReset,
     /// The target's response breaks HTTP or our limits.
     InvalidResponse,
-    /// The upstream has no target that may take the request.
+    /// The rate limit of the route, or the one of all routes, is used up.
+    RateLimited(Limited),
+    /// The upstream has no target that may take the request: none is configured with a weight, or all are drained.
     NoTarget,
+    /// Every target is unhealthy or ejected, and the upstream says `on_all_unhealthy: fail_closed`.
+    NoHealthyTarget,
+    /// The circuit breaker of the route is open, or those of all its targets are.
+    CircuitOpen {
+        /// When a request may be tried again.
+        retry_after: Duration,
+    },
+    /// `concurrency`: as many requests as may be are in flight and its queue is full, or the wait was too long.
+    ConcurrencyLimited,
     /// All `max_connections` of the target stayed busy.
     PoolExhausted,
     /// The listener holds `max_connections` clients.
@@ -59,6 +74,8 @@ pub enum Rejection {
     ConnectTimeout,
     /// The response head took longer than `response_timeout`.
     ResponseTimeout,
+    /// One attempt took longer than `per_try_timeout`, and there was no other.
+    TryTimeout,
     /// The whole exchange took longer than the route's `timeout`.
     RouteTimeout,
     /// A defect of ours; the log has the details.
@@ -67,7 +84,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, for tests and for metrics that start at zero.
-    pub const ALL: [Rejection; 26] = [
+    pub const ALL: [Rejection; 31] = [
         Rejection::MalformedRequest,
         Rejection::InvalidHost,
         Rejection::InvalidTarget,
@@ -87,11 +104,16 @@ impl Rejection {
         Rejection::ConnectFailed,
         Rejection::UpstreamReset,
         Rejection::InvalidResponse,
+        Rejection::RateLimited(Limited::EXAMPLE),
         Rejection::NoTarget,
+        Rejection::NoHealthyTarget,
+        Rejection::CircuitOpen { retry_after: Duration::from_secs(1) },
+        Rejection::ConcurrencyLimited,
         Rejection::PoolExhausted,
         Rejection::TooManyConnections,
         Rejection::ConnectTimeout,
         Rejection::ResponseTimeout,
+        Rejection::TryTimeout,
         Rejection::RouteTimeout,
         Rejection::Internal,
     ];
@@ -194,11 +216,35 @@ impl Rejection {
                 "http_protocol_error",
                 "the service gave an invalid answer",
             ),
+            R::RateLimited(_) => (
+                S::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "http_request_denied",
+                "too many requests: the rate limit is used up",
+            ),
             R::NoTarget => (
                 S::SERVICE_UNAVAILABLE,
                 "no_target",
                 "destination_unavailable",
                 "no instance of the service is available",
+            ),
+            R::NoHealthyTarget => (
+                S::SERVICE_UNAVAILABLE,
+                "no_healthy_target",
+                "destination_unavailable",
+                "no instance of the service is healthy",
+            ),
+            R::CircuitOpen { .. } => (
+                S::SERVICE_UNAVAILABLE,
+                "circuit_open",
+                "destination_unavailable",
+                "the service failed too often and is given time to recover",
+            ),
+            R::ConcurrencyLimited => (
+                S::SERVICE_UNAVAILABLE,
+                "concurrency_limited",
+                "connection_limit_reached",
+                "the service is at its limit of requests in flight",
             ),
             R::PoolExhausted => (
                 S::SERVICE_UNAVAILABLE,
@@ -223,6 +269,12 @@ impl Rejection {
                 "response_timeout",
                 "http_response_timeout",
                 "the service did not answer in time",
+            ),
+            R::TryTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "try_timeout",
+                "http_response_timeout",
+                "the service did not answer in the time of one attempt",
             ),
             R::RouteTimeout => (
                 S::GATEWAY_TIMEOUT,
@@ -312,11 +364,88 @@ impl Rejection {
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("mini-gateway"))
     }
 
-    /// The value of `Allow`, where one is due.
-    pub fn allow(&self) -> Option<HeaderValue> {
-        let Rejection::MethodNotAllowed { allow } = self else { return None };
-        let text = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        HeaderValue::try_from(text).ok()
+    /// The fields that tell the client what to do instead: `Allow`, `Retry-After`, the quota.
+    pub fn advice(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self {
+            Self::MethodNotAllowed { allow } => {
+                let methods = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+                HeaderValue::try_from(methods).map(|value| (header::ALLOW, value)).into_iter().collect()
+            }
+            Self::RateLimited(limited) => limited.headers(),
+            Self::CircuitOpen { retry_after } => vec![retry_header(*retry_after)],
+            Self::ConcurrencyLimited | Self::PoolExhausted => vec![retry_header(Duration::ZERO)],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `Retry-After` counts whole seconds (RFC 9110 §10.2.3): at least one, for nobody should come back at once.
+fn retry_header(after: Duration) -> (HeaderName, HeaderValue) {
+    (header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)))
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs_f64().ceil().max(1.0) as u64
+}
+
+/// The quota that a refused request ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// When a request would pass again.
+    pub retry_after: Duration,
+    /// Requests that the quota allows in its window.
+    pub quota: u32,
+    /// Over how long the quota is counted.
+    pub window: Duration,
+    /// How the quota is told.
+    pub style: QuotaHeaders,
+}
+
+/// Which header fields tell a client of its quota.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaHeaders {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    #[default]
+    Ietf,
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, as GitHub and others send them.
+    Legacy,
+    /// None; `Retry-After` is sent all the same.
+    Off,
+}
+
+impl Limited {
+    const EXAMPLE: Self = Self {
+        retry_after: Duration::from_secs(1),
+        quota: 1,
+        window: Duration::from_secs(1),
+        style: QuotaHeaders::Ietf,
+    };
+
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+        const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+        const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+        const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+        const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+        let (reset, window) = (whole_seconds(self.retry_after), whole_seconds(self.window));
+        let mut headers = vec![retry_header(self.retry_after)];
+        let mut item =
+            |name, text: String| headers.extend(HeaderValue::try_from(text).map(|value| (name, value)));
+        match self.style {
+            QuotaHeaders::Ietf => {
+                item(RATE_LIMIT, format!("\"default\";r=0;t={reset}"));
+                item(POLICY, format!("\"default\";q={};w={window}", self.quota));
+            }
+            QuotaHeaders::Legacy => {
+                item(LIMIT, self.quota.to_string());
+                item(REMAINING, "0".to_owned());
+                item(RESET, reset.to_string());
+            }
+            QuotaHeaders::Off => {}
+        }
+        headers
     }
 }
 
@@ -366,7 +495,30 @@ mod tests {
     #[test]
     fn a_refused_method_names_the_allowed_ones() {
         let rejection = Rejection::MethodNotAllowed { allow: vec![Method::GET, Method::POST] };
-        assert_eq!(rejection.allow().expect("allow"), "GET, POST");
-        assert_eq!(Rejection::NoRoute.allow(), None);
+        assert_eq!(rejection.advice(), [(header::ALLOW, HeaderValue::from_static("GET, POST"))]);
+        assert!(Rejection::NoRoute.advice().is_empty());
+    }
+
+    #[test]
+    fn a_limited_request_learns_its_quota_in_the_style_asked_for() {
+        let limited = |style| Limited {
+            retry_after: Duration::from_millis(1200),
+            quota: 100,
+            window: Duration::from_secs(60),
+            style,
+        };
+        let told = |style| -> Vec<String> {
+            let advice = Rejection::RateLimited(limited(style)).advice();
+            advice.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ascii"))).collect()
+        };
+        assert_eq!(
+            told(QuotaHeaders::Ietf),
+            ["retry-after: 2", "ratelimit: \"default\";r=0;t=2", "ratelimit-policy: \"default\";q=100;w=60"]
+        );
+        assert_eq!(
+            told(QuotaHeaders::Legacy),
+            ["retry-after: 2", "x-ratelimit-limit: 100", "x-ratelimit-remaining: 0", "x-ratelimit-reset: 2"]
+        );
+        assert_eq!(told(QuotaHeaders::Off), ["retry-after: 2"]);
     }
 }

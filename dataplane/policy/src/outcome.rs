@@ -1,0 +1,79 @@
+//! How one attempt at a target ended: what breakers, ejection and retries go by.
+
+use crate::rejection::Rejection;
+use http::StatusCode;
+
+/// The end of an attempt, as far as it says something about the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The head of a final response arrived.
+    Response(StatusCode),
+    /// No connection could be made: nothing of the request was sent.
+    ConnectFailure,
+    /// The connection broke, or what came on it was not HTTP.
+    Reset,
+    /// A connection, but no response head in time.
+    Timeout,
+}
+
+impl Outcome {
+    /// What the refusal that an attempt ended in says of its target; `None` where the client or the gateway is the
+    /// cause.
+    pub const fn of(rejection: &Rejection) -> Option<Self> {
+        match rejection {
+            Rejection::ConnectFailed | Rejection::ConnectTimeout => Some(Self::ConnectFailure),
+            Rejection::UpstreamReset | Rejection::InvalidResponse => Some(Self::Reset),
+            Rejection::ResponseTimeout | Rejection::TryTimeout | Rejection::RouteTimeout => {
+                Some(Self::Timeout)
+            }
+            _ => None,
+        }
+    }
+
+    /// No response, or one that says that the server failed (5xx).
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Response(status) => status.is_server_error(),
+            Self::ConnectFailure | Self::Reset | Self::Timeout => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Response(status) => write!(f, "status {}", status.as_u16()),
+            Self::ConnectFailure => f.write_str("no connection"),
+            Self::Reset => f.write_str("connection broken"),
+            Self::Timeout => f.write_str("no response in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_target_did_counts_against_it() {
+        let failures: Vec<_> = Rejection::ALL
+            .iter()
+            .filter(|rejection| Outcome::of(rejection).is_some_and(Outcome::is_failure))
+            .map(Rejection::reason)
+            .collect();
+        assert_eq!(
+            failures,
+            [
+                "connect_failed",
+                "upstream_reset",
+                "invalid_response",
+                "connect_timeout",
+                "response_timeout",
+                "try_timeout",
+                "route_timeout"
+            ]
+        );
+        assert!(!Outcome::Response(StatusCode::NOT_FOUND).is_failure());
+        assert!(Outcome::Response(StatusCode::BAD_GATEWAY).is_failure());
+    }
+}
