@@ -22,3 +22,9 @@ pub fn targets(addresses: &[SocketAddr]) -> String {
     }
     text
 }
+
+/// A route `/name` to these targets with more keys, each `key: value` in one line.
+pub fn route(name: &str, addresses: &[SocketAddr], keys: &[&str]) -> String {
+    let keys: String = keys.iter().map(|key| format!("    {key}\n")).collect();
+    format!("  - name: {name}\n    prefix: /{name}\n{}{keys}", targets(addresses))
+}

@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 pub mod ctl;
 pub mod fleet;
+pub mod load;
 pub mod ports;
 pub mod process;
 pub mod upstream;

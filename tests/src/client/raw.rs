@@ -1,10 +1,11 @@
 //! A client that sends exactly the bytes it is given and takes responses apart without forgiving anything.
 
+use crate::ports::loopback;
 use crate::wait::soon;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// One connection.
 #[derive(Debug)]
@@ -33,10 +34,25 @@ pub struct RawResponse {
 impl RawClient {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = soon("connect", TcpStream::connect(address)).await;
-        let stream = stream.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
-        stream.set_nodelay(true).expect("set TCP_NODELAY");
-        Self { stream, buffer: Vec::new() }
+        let connected = Self::try_connect(None, address).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// Connects as the client 127.0.0.`source`.
+    pub async fn connect_from(source: u8, address: SocketAddr) -> Self {
+        let connected = Self::try_connect(Some(source), address).await;
+        connected.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// Connects, if it can be done.
+    pub async fn try_connect(source: Option<u8>, address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(source) = source {
+            socket.bind(SocketAddr::new(loopback(source), 0))?;
+        }
+        let stream = soon("connect", socket.connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new() })
     }
 
     /// Sends bytes; that the peer has already closed is no error here, its answer says why.
@@ -199,6 +215,20 @@ impl RawResponse {
     /// How often a header stands there.
     pub fn count(&self, name: &str) -> usize {
         self.headers.iter().filter(|(key, _)| key == name).count()
+    }
+
+    /// Status, and for a refusal of the gateway its reason: `200`, `503 circuit_open`.
+    pub fn outcome(&self) -> String {
+        match self.reason() {
+            "" => self.status.to_string(),
+            reason => format!("{} {reason}", self.status),
+        }
+    }
+
+    /// The gateway's reason for an answer of its own; empty for a target's.
+    pub fn reason(&self) -> &str {
+        let told = self.header("proxy-status").and_then(|header| header.split_once("details=\""));
+        told.and_then(|(_, rest)| rest.split_once('"')).map_or("", |(reason, _)| reason)
     }
 
     /// The body as text.

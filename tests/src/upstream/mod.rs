@@ -1,10 +1,15 @@
 //! Fake targets inside the test process; each keeps the bytes it was sent.
 
+mod grpc;
 mod http;
+mod message;
 mod raw;
+mod target;
 
+pub use grpc::GrpcHealth;
 pub use http::{Body, Gate, Received, empty, full};
 pub use raw::{After, Backlogged, Wire};
+pub use target::{Arrival, Mood, Target};
 
 use parking_lot::Mutex;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -60,6 +60,11 @@ impl Wire {
 
     /// Ends the connection with a RST in place of a FIN.
     pub fn reset(self) {
+        self.reset_on_close();
+    }
+
+    /// The end of this connection, whenever it comes, will be a RST.
+    pub(super) fn reset_on_close(&self) {
         // a linger of zero discards what is unsent and resets
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
