@@ -16,6 +16,7 @@ pub mod headers;
 pub mod outcome;
 pub mod path;
 pub mod rejection;
+pub mod retry;
 pub mod router;
 pub mod snapshot;
 pub mod table;

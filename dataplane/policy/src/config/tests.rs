@@ -1,6 +1,6 @@
 //! The config as a whole: its JSON Schema, and its way over the wire.
 
-use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate};
+use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent};
 use super::*;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
 use crate::filter::circuit_breaker::CircuitBreakerConfig;
@@ -8,7 +8,7 @@ use crate::filter::cors::{CorsConfig, Origin};
 use crate::filter::logging::{LogFormat, LoggingConfig};
 use crate::filter::metrics::MetricsConfig;
 use crate::filter::rate_limit::RateLimitConfig;
-use crate::filter::retry::{RetryConfig, RetryOn};
+use crate::filter::retry::{BackoffConfig, RetryConfig, RetryOn};
 use crate::snapshot;
 use proptest::collection::vec;
 use proptest::option;
@@ -211,12 +211,28 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
     )
 }
 
+fn retry() -> impl Strategy<Value = RetryConfig> {
+    let retry_on = select(vec!["502", "429", "connect_failure", "reset", "timeout", "refused_stream"])
+        .prop_map(|text| text.parse::<RetryOn>().expect("a failure"));
+    let times = (option::of(duration()), duration(), duration());
+    let budget = (0u8..=100).prop_map(Percent::saturating);
+    (any::<u32>(), vec(retry_on, 0..4), times, budget, vec(method(), 0..3), any::<u64>()).prop_map(
+        |(max_retries, retry_on, (per_try_timeout, base, max), budget, methods, max_body)| RetryConfig {
+            max_retries,
+            retry_on,
+            per_try_timeout,
+            backoff: BackoffConfig { base, max },
+            budget,
+            methods,
+            max_body: ByteSize(max_body),
+        },
+    )
+}
+
 fn filter() -> impl Strategy<Value = FilterConfig> {
     let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
     let origins = vec(select(vec!["*", "null", "https://a.example:8443"]), 0..3)
         .prop_map(|texts| texts.iter().map(|text| text.parse::<Origin>().expect("an origin")).collect());
-    let retry_on = select(vec!["502", "429", "connect_failure", "reset", "timeout", "refused_stream"])
-        .prop_map(|text| text.parse::<RetryOn>().expect("a failure"));
     let key = (name(), secret()).prop_map(|(name, key)| ApiKey { name, key });
     let cors =
         (origins, vec(method(), 0..3), vec(header_name(), 0..3), any::<bool>(), option::of(duration()));
@@ -232,8 +248,7 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
         (positive(), duration(), positive()).prop_map(|(threshold, timeout, half_open_max)| {
             FilterConfig::CircuitBreaker(CircuitBreakerConfig { threshold, timeout, half_open_max })
         }),
-        (any::<u32>(), vec(retry_on, 0..4))
-            .prop_map(|(max_retries, retry_on)| FilterConfig::Retry(RetryConfig { max_retries, retry_on })),
+        retry().prop_map(FilterConfig::Retry),
         cors.prop_map(|(allow_origins, allow_methods, headers, allow_credentials, max_age)| {
             FilterConfig::Cors(CorsConfig {
                 allow_origins,

@@ -27,6 +27,11 @@ impl Duration {
         Self(std::time::Duration::from_secs(secs))
     }
 
+    /// Whole milliseconds, as few as always are within what a config may say.
+    pub const fn short(millis: u16) -> Self {
+        Self(std::time::Duration::from_millis(millis as u64))
+    }
+
     /// Whole milliseconds, within what a config may say.
     pub fn from_millis(millis: u64) -> Result<Self, Fault> {
         if millis > MAX_MS {

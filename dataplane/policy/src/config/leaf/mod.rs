@@ -7,6 +7,7 @@ mod field;
 mod host;
 mod network;
 mod path;
+mod percent;
 mod secret;
 mod size;
 
@@ -18,6 +19,7 @@ pub use field::{HashOn, HeaderMatch, HeaderName, Method, QueryMatch};
 pub use host::HostPattern;
 pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
+pub use percent::Percent;
 pub use secret::Secret;
 pub use size::ByteSize;
 

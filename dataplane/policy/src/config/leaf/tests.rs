@@ -22,6 +22,12 @@ fn refused<T: FromStr<Err = Fault> + Debug>(texts: &[&str]) {
 }
 
 #[test]
+fn shares() {
+    taken::<Percent>(&[("20%", "20%"), ("0%", "0%"), ("0", "0%"), ("100%", "100%"), ("007%", "7%")]);
+    refused::<Percent>(&["", "%", "20", "101%", "-1%", "0.2", "2.5%", "20 %", "+5%", "99999999999999%"]);
+}
+
+#[test]
 fn durations() {
     taken::<Duration>(&[
         ("0s", "0s"),
