@@ -7,8 +7,9 @@ use crate::filter::circuit_breaker::CircuitBreakerConfig;
 use crate::filter::cors::{CorsConfig, Origin};
 use crate::filter::logging::{LogFormat, LoggingConfig};
 use crate::filter::metrics::MetricsConfig;
-use crate::filter::rate_limit::RateLimitConfig;
+use crate::filter::rate_limit::{LimitAlgorithm, RateLimitConfig};
 use crate::filter::retry::{BackoffConfig, RetryConfig, RetryOn};
+use crate::rejection::QuotaHeaders;
 use crate::snapshot;
 use proptest::collection::vec;
 use proptest::option;
@@ -229,6 +230,37 @@ fn retry() -> impl Strategy<Value = RetryConfig> {
     )
 }
 
+fn rate_limit() -> impl Strategy<Value = RateLimitConfig> {
+    let algorithm = prop_oneof![
+        positive().prop_map(|burst| (LimitAlgorithm::TokenBucket, Some(burst), None, None)),
+        duration().prop_map(|window| (LimitAlgorithm::SlidingWindow, None, Some(window), None)),
+        (positive(), duration()).prop_map(|(burst, wait)| (
+            LimitAlgorithm::LeakyBucket,
+            Some(burst),
+            None,
+            Some(wait)
+        )),
+    ];
+    let one = select(vec!["", "route", "global"]).prop_map(|key| (key.parse().ok(), None));
+    let many = select(vec!["client_ip", "consumer", "header:x-tenant", "claim:sub"])
+        .prop_map(|key| Some(key.parse().expect("a key")));
+    let keys = prop_oneof![one, (many, any::<u32>().prop_map(Some))];
+    let headers = select(vec![QuotaHeaders::Ietf, QuotaHeaders::Legacy, QuotaHeaders::Off]);
+    (positive(), algorithm, keys, any::<bool>(), headers).prop_map(
+        |(qps, (algorithm, burst, window, max_wait), (key, max_keys), shadow, headers)| RateLimitConfig {
+            qps,
+            burst,
+            algorithm,
+            window,
+            max_wait,
+            key,
+            max_keys,
+            shadow,
+            headers,
+        },
+    )
+}
+
 fn filter() -> impl Strategy<Value = FilterConfig> {
     let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
     let origins = vec(select(vec!["*", "null", "https://a.example:8443"]), 0..3)
@@ -237,8 +269,7 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
     let cors =
         (origins, vec(method(), 0..3), vec(header_name(), 0..3), any::<bool>(), option::of(duration()));
     prop_oneof![
-        (positive(), positive())
-            .prop_map(|(qps, burst)| FilterConfig::RateLimit(RateLimitConfig { qps, burst: Some(burst) })),
+        rate_limit().prop_map(FilterConfig::RateLimit),
         (secret(), vec(prefix(), 0..3)).prop_map(|(secret, exclude_paths)| {
             FilterConfig::Auth(AuthConfig::Jwt(JwtConfig { secret, exclude_paths }))
         }),

@@ -92,8 +92,9 @@ impl FilterConfig {
             Self::Auth(config) => config.check(),
             Self::CircuitBreaker(config) => config.check(),
             Self::Cors(config) => config.check(),
+            Self::RateLimit(config) => config.check(),
             Self::Retry(config) => config.check(),
-            Self::RateLimit(_) | Self::Logging(_) | Self::Metrics(_) => Ok(()),
+            Self::Logging(_) | Self::Metrics(_) => Ok(()),
         }
     }
 }

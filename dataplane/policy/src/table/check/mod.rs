@@ -1,5 +1,6 @@
 //! Whether a config makes sense as a whole: everything that no single value can know.
 
+mod limit;
 mod route;
 mod upstream;
 
@@ -29,7 +30,9 @@ pub(super) fn check(config: &GatewayConfig, purpose: Purpose) -> Result<Router, 
     for (at, route) in config.routes.iter().enumerate() {
         check.route(route, &ROUTES.index(at));
     }
-    check.filters(&config.global_filters, &Place::Root.key("global_filters"));
+    let global_filters = Place::Root.key("global_filters");
+    check.filters(&config.global_filters, &global_filters);
+    check.limits(None, &global_filters);
     let router = check.router();
     match router {
         Some(router) if check.problems.is_empty() => Ok(router),

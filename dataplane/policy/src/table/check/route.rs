@@ -26,7 +26,9 @@ impl Check<'_> {
         if let Some(timeout) = route.timeout {
             self.not_zero(path, "timeout", timeout);
         }
-        self.filters(&route.filters, &path.key("filters"));
+        let filters = path.key("filters");
+        self.filters(&route.filters, &filters);
+        self.limits(Some(route), &filters);
     }
 
     fn path_match(&mut self, route: &RouteConfig, path: &Place<'_>) {

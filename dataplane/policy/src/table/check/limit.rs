@@ -1,0 +1,52 @@
+//! Whether a `rate_limit` can find its key where it stands.
+
+use super::Check;
+use crate::config::RouteConfig;
+use crate::diagnostic::{Code, Place, Problem};
+use crate::filter::FilterConfig;
+use crate::filter::auth::AuthConfig;
+use crate::filter::rate_limit::LimitKey;
+
+impl Check<'_> {
+    /// The limits among a route's filters; without a route, among the global ones.
+    pub(super) fn limits(&mut self, route: Option<&RouteConfig>, path: &Place<'_>) {
+        let filters = route.map_or(&self.config.global_filters, |route| &route.filters);
+        for (at, filter) in filters.iter().enumerate() {
+            let FilterConfig::RateLimit(limit) = filter else { continue };
+            let entry = path.index(at);
+            let limit_path = entry.key("rate_limit");
+            let place = limit_path.key("key");
+            match &limit.key {
+                Some(LimitKey::Global) if route.is_some() => {
+                    let message =
+                        "`key: global` counts the requests of all routes, but the limit stands in one";
+                    let problem = Problem::new(Code::FILTER_SETTINGS, place, message);
+                    self.report(problem.help("move it to `global_filters`, or write `key: route`"));
+                }
+                Some(key) if !self.has_callers_for(key, route) => {
+                    let kind = if matches!(key, LimitKey::Claim(_)) { " of `type: jwt`" } else { "" };
+                    let message = format!("`key: {key}` needs an `auth` filter{kind}");
+                    let help = match route {
+                        Some(_) => "add one to the route or to `global_filters`, or write `key: client_ip`",
+                        None => "add one to `global_filters`, or write `key: client_ip`",
+                    };
+                    self.report(Problem::new(Code::FILTER_SETTINGS, place, message).help(help));
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Whether a filter in front of the limit finds out what the key asks for.
+    fn has_callers_for(&self, key: &LimitKey, route: Option<&RouteConfig>) -> bool {
+        let mut schemes =
+            self.config.global_filters.iter().chain(route.into_iter().flat_map(|route| &route.filters));
+        match key {
+            LimitKey::Route | LimitKey::Global | LimitKey::ClientIp | LimitKey::Header(_) => true,
+            LimitKey::Consumer => schemes.any(|filter| matches!(filter, FilterConfig::Auth(_))),
+            LimitKey::Claim(_) => {
+                schemes.any(|filter| matches!(filter, FilterConfig::Auth(AuthConfig::Jwt(_))))
+            }
+        }
+    }
+}
