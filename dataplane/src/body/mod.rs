@@ -1,0 +1,28 @@
+//! The bodies of both directions: streamed frame by frame, deadlines and limits checked on the way. Nothing is kept, but
+//! of a request that may be sent again.
+
+#[allow(dead_code, reason = "the loop over attempts is built on it")]
+mod replay;
+#[allow(dead_code, reason = "the loop over attempts is built on it")]
+mod request;
+mod response;
+
+#[allow(unused_imports, reason = "the loop over attempts is built on it")]
+pub(crate) use replay::Replay;
+pub(crate) use request::RequestBody;
+pub(crate) use response::Body;
+
+use crate::connection::session::BodyFault;
+
+/// Why a body ended early; the cause that a client may learn is kept in the session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the request body was refused: {0:?}")]
+    Refused(BodyFault),
+    #[error("the exchange took longer than the route allows")]
+    RouteTimeout,
+    #[error("another attempt has taken over")]
+    Superseded,
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+}

@@ -1,0 +1,123 @@
+//! What is sent to a target.
+
+use super::BodyError;
+use super::replay::Replayed;
+use crate::connection::session::{BodyFault, Session};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// The body of a request on its way to a target.
+pub(crate) enum RequestBody {
+    /// No body at all.
+    Empty,
+    /// The client's, as it arrives.
+    Streamed(Streamed),
+    /// The client's for one of several attempts.
+    Replayed(Replayed),
+}
+
+/// The client's body as it arrives.
+pub(crate) struct Streamed {
+    incoming: Incoming,
+    session: Rc<Session>,
+    /// `max_body_bytes`; 0 for no limit.
+    limit: u64,
+    seen: u64,
+}
+
+impl RequestBody {
+    /// The client's body, held to the listener's limits.
+    pub(crate) fn new(incoming: Incoming, session: &Rc<Session>) -> Self {
+        Streamed::new(incoming, session).map_or(Self::Empty, Self::Streamed)
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(streamed) => Pin::new(streamed).poll_frame(cx),
+            Self::Replayed(replayed) => Pin::new(replayed).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed(streamed) => streamed.is_end_stream(),
+            Self::Replayed(replayed) => replayed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed(streamed) => streamed.size_hint(),
+            Self::Replayed(replayed) => replayed.size_hint(),
+        }
+    }
+}
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if self.limit > 0 && self.seen > self.limit {
+                    return self.refuse(BodyFault::TooLarge);
+                }
+                if self.incoming.is_end_stream() {
+                    self.session.body_done();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.session.set_body_fault(BodyFault::Broken);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                self.session.body_done();
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.session.read_deadline_passed() => self.refuse(BodyFault::Timeout),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Streamed {
+    /// The client's body, held to the listener's limits; `None` when there is none.
+    pub(super) fn new(incoming: Incoming, session: &Rc<Session>) -> Option<Self> {
+        let limit = session.limits().max_body_bytes;
+        (!incoming.is_end_stream()).then(|| Self { incoming, session: session.clone(), limit, seen: 0 })
+    }
+
+    fn refuse(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.session.set_body_fault(fault);
+        Poll::Ready(Some(Err(BodyError::Refused(fault))))
+    }
+}
