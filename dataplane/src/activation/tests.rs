@@ -181,6 +181,35 @@ async fn an_edit_keeps_the_listener_and_a_new_port_moves_it() {
     closed(first[0]).await;
 }
 
+/// The kernel resets what is left in the queue of a listening socket when it closes.
+#[tokio::test]
+async fn who_connected_before_a_listener_went_away_is_answered() {
+    use std::io::{Read, Write};
+    let mut it = Fixture::new();
+    for version in 1..=10 {
+        it.activate(snapshot(2 * version, 0, "users")).await;
+        let address = it.board.get().listening[0];
+        let moved = snapshot(2 * version + 1, free_port(), "users");
+        it.activation.prepare(moved).await.unwrap();
+        let clients: Vec<_> = (0..50)
+            .map(|_| {
+                let mut client = std::net::TcpStream::connect(address).unwrap();
+                client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+                client
+            })
+            .collect();
+        it.activation.commit(2 * version + 1).await.unwrap();
+        let read = |mut client: std::net::TcpStream| {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).map(|_| answer)
+        };
+        let answers = spawn_blocking(move || clients.into_iter().map(read).collect::<io::Result<Vec<_>>>());
+        for answer in answers.await.unwrap().unwrap() {
+            assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+        }
+    }
+}
+
 /// Returns once nothing listens there.
 async fn closed(address: SocketAddr) {
     while TcpStream::connect(address).await.is_ok() {

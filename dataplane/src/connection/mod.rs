@@ -69,7 +69,7 @@ async fn parked(io: &ClientIo, session: &Session, mut watchdog: Pin<&mut Watchdo
     poll_fn(|cx| {
         session.remember_waker(cx.waker());
         let now = session.tick();
-        if session.is_closing() || session.is_aborted() {
+        if session.is_aborted() {
             return Poll::Ready(false);
         }
         match io.poll_arrived(cx) {
@@ -105,12 +105,14 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
     let verdict = poll_fn(|cx| {
         session.remember_waker(cx.waker());
         let now = session.tick();
+        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Verdict::of(outcome, session));
+        }
+        // after the poll: hyper would drop a request that has arrived and that it has not looked at yet
         if session.is_closing() && !closing {
             closing = true;
             Pin::new(&mut connection).graceful_shutdown();
-        }
-        if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Verdict::of(outcome, session));
+            cx.waker().wake_by_ref();
         }
         if session.is_aborted() || session.write_overdue() {
             return Poll::Ready(Verdict::Abort);

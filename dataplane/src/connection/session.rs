@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// How often a connection is looked at even when nothing can be overdue.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a new connection whose listener closes may take to send its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
 /// What the listener demands of a connection; fixed when it is accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Limits {
@@ -124,6 +127,8 @@ pub(crate) struct Session {
     linger: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
     closing: Cell<bool>,
+    /// No request has come yet.
+    fresh: Cell<bool>,
     aborted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -158,6 +163,7 @@ impl Session {
             linger: Cell::new(false),
             tunnel: RefCell::new(None),
             closing: Cell::new(false),
+            fresh: Cell::new(true),
             aborted: Cell::new(false),
             waker: RefCell::new(None),
         }
@@ -225,6 +231,7 @@ impl Session {
             // pipelined behind the last request: its bytes were read with that one's
             self.since.set(self.now());
         }
+        self.fresh.set(false);
         self.phase.set(Phase::Exchange);
         self.body_pending.set(has_body);
         self.body_fault.set(None);
@@ -317,6 +324,9 @@ impl Session {
     pub(crate) fn due(&self) -> Instant {
         let since = self.since.get();
         let waiting_for = match self.phase.get() {
+            // a client that has only just connected is about to ask
+            Phase::Idle if self.closing.get() && self.fresh.get() => since + FIRST_REQUEST,
+            Phase::Idle if self.closing.get() => since,
             Phase::Idle => since + self.limits.idle_timeout,
             Phase::Head => since + self.limits.header_timeout,
             Phase::Exchange => {

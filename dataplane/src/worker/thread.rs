@@ -55,7 +55,7 @@ pub(crate) struct Worker {
     peers: Arc<[Peer]>,
     table: RefCell<(TableCache, Option<Rc<TableHandle>>)>,
     limits: RefCell<Option<Rc<Limits>>>,
-    listening: RefCell<HashMap<ListenerId, Task<()>>>,
+    listening: RefCell<HashMap<ListenerId, Listening>>,
     sessions: RefCell<HashMap<u64, Rc<Session>>>,
     next_session: Cell<u64>,
     session_ended: Notify,
@@ -87,7 +87,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             Command::Listen(socket, state) => worker.listen(socket, state),
             Command::Take(stream, peer, listener) => worker.take(stream, peer, listener),
             Command::Close(id, done) => {
-                worker.close(id);
+                worker.close(id).await;
                 // nobody waits any more: nothing to tell
                 let _ = done.send(());
             }
@@ -154,11 +154,11 @@ impl Worker {
     }
 
     fn listen(self: &Rc<Self>, socket: std::net::TcpListener, state: Arc<ListenerState>) {
-        match TcpListener::from_std(socket) {
+        let watched = socket.try_clone().and_then(TcpListener::from_std);
+        match watched {
             Ok(listener) => {
-                let id = state.id;
-                let task = spawn_local(self.clone().accept(listener, state));
-                self.listening.borrow_mut().insert(id, task);
+                let accepting = spawn_local(self.clone().accept(listener, state.clone()));
+                self.listening.borrow_mut().insert(state.id, Listening { socket, state, accepting });
             }
             Err(error) => {
                 tracing::error!(%error, address = %state.address, "cannot watch a listening socket")
@@ -232,18 +232,36 @@ impl Worker {
         });
     }
 
-    fn close(&self, id: ListenerId) {
-        if let Some(task) = self.listening.borrow_mut().remove(&id) {
-            task.abort();
+    async fn close(self: &Rc<Self>, id: ListenerId) {
+        let listening = self.listening.borrow_mut().remove(&id);
+        if let Some(listening) = listening {
+            self.close_socket(listening).await;
         }
         for session in self.sessions.borrow().values().filter(|session| session.listener.id == id) {
             session.close();
         }
     }
 
-    async fn drain(&self, deadline: Duration) -> Drained {
+    /// Whoever has connected before the socket closes is served: the kernel resets what is left in its queue.
+    async fn close_socket(self: &Rc<Self>, listening: Listening) {
+        let Listening { socket, state, accepting } = listening;
+        accepting.abort();
+        // an error is the abort; what matters is that its clone of the socket is gone
+        let _ = accepting.await;
+        while let Ok((stream, peer)) = socket.accept() {
+            self.counters.connections.fetch_add(1, Ordering::Relaxed);
+            match stream.set_nonblocking(true) {
+                Ok(()) => self.take(stream, peer, state.clone()),
+                Err(_) => drop(self.counters.connections.fetch_sub(1, Ordering::Relaxed)),
+            }
+        }
+    }
+
+    async fn drain(self: &Rc<Self>, deadline: Duration) -> Drained {
         let ids: Vec<_> = self.listening.borrow().keys().copied().collect();
-        ids.into_iter().for_each(|id| self.close(id));
+        for id in ids {
+            self.close(id).await;
+        }
         let before = self.sessions.borrow().len();
         // nothing is left to be told twice: an error here is the deadline
         let _ = tokio::time::timeout(deadline, self.until_empty()).await;
@@ -275,6 +293,13 @@ impl Worker {
             self.pool.sweep(&self.gateway, now);
         }
     }
+}
+
+/// A socket on which this worker accepts.
+struct Listening {
+    socket: std::net::TcpListener,
+    state: Arc<ListenerState>,
+    accepting: Task<()>,
 }
 
 /// A connection counted at its worker and its listener for as long as this lives.
