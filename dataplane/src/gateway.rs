@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock;
 use crate::pool::lane::Lane;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
@@ -64,6 +65,8 @@ impl Gateway {
 
     /// Swaps in a table: every request that begins after this sees it.
     pub fn publish(&self, table: RouteTable) {
+        let now = clock::now();
+        table.upstreams.iter().for_each(|upstream| upstream.activate(now));
         self.adjust_lanes(&table);
         self.table.store(Some(Arc::new(table)));
     }

@@ -13,6 +13,7 @@ pub mod diagnostic;
 pub mod filter;
 pub mod forwarded;
 pub mod headers;
+pub mod health;
 pub mod limiter;
 pub mod outcome;
 pub mod path;

@@ -3,6 +3,7 @@
 //! The same types are made from YAML ([`load`]) and from the wire ([`wire`]); whether the whole makes sense is decided
 //! by building a [`crate::table::RouteTable`] from it, nowhere else.
 
+pub mod health;
 pub mod leaf;
 pub mod load;
 mod schema;
@@ -11,6 +12,7 @@ pub mod wire;
 pub use schema::schema;
 
 use crate::filter::FilterConfig;
+use health::{HealthCheckConfig, OnAllUnhealthy, OutlierConfig};
 use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,6 +150,18 @@ pub struct UpstreamConfig {
     /// An unused connection to a target is closed after this; keep it below the target's own.
     #[serde(default = "default_upstream_idle_timeout")]
     pub idle_timeout: Duration,
+    /// Probes of every target; absent: none. `{}` means `GET /health` and the status 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckConfig>,
+    /// When targets are taken out because of what becomes of requests; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<OutlierConfig>,
+    /// What happens when no target is healthy. Default: `fail_open`.
+    #[serde(default)]
+    pub on_all_unhealthy: OnAllUnhealthy,
+    /// How long the share of a target that has recovered grows, from a tenth to all of it; 0s: full at once.
+    #[serde(default = "default_slow_start")]
+    pub slow_start: Duration,
 }
 
 fn default_connect_timeout() -> Duration {
@@ -164,6 +178,9 @@ fn default_max_connections_wait() -> Duration {
 }
 fn default_upstream_idle_timeout() -> Duration {
     Duration::from_secs(60)
+}
+fn default_slow_start() -> Duration {
+    Duration::from_secs(10)
 }
 
 /// One route: which requests it takes and what happens to them.
@@ -232,6 +249,18 @@ pub struct RouteConfig {
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheckConfig>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<OutlierConfig>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_all_unhealthy: Option<OnAllUnhealthy>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Duration>,
     /// What happens before a request is sent on; the order written here means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterConfig>,
@@ -254,6 +283,10 @@ impl RouteConfig {
             max_connections: self.max_connections.unwrap_or_else(default_max_connections),
             max_connections_wait: self.max_connections_wait.unwrap_or_else(default_max_connections_wait),
             idle_timeout: self.idle_timeout.unwrap_or_else(default_upstream_idle_timeout),
+            health_check: self.health_check.clone(),
+            outlier: self.outlier.clone(),
+            on_all_unhealthy: self.on_all_unhealthy.unwrap_or_default(),
+            slow_start: self.slow_start.unwrap_or_else(default_slow_start),
         }
     }
 
@@ -269,6 +302,10 @@ impl RouteConfig {
             max_connections,
             max_connections_wait,
             idle_timeout,
+            health_check,
+            outlier,
+            on_all_unhealthy,
+            slow_start,
         } = upstream;
         self.targets = targets;
         self.balancer = Some(balancer);
@@ -278,6 +315,10 @@ impl RouteConfig {
         self.max_connections = Some(max_connections);
         self.max_connections_wait = Some(max_connections_wait);
         self.idle_timeout = Some(idle_timeout);
+        self.health_check = health_check;
+        self.outlier = outlier;
+        self.on_all_unhealthy = Some(on_all_unhealthy);
+        self.slow_start = Some(slow_start);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The config as a whole: its JSON Schema, and its way over the wire.
 
+use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent};
 use super::*;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proto::v1;
 use serde_json::Value;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, schema);
@@ -144,6 +145,10 @@ fn bare_route(name: &str) -> RouteConfig {
         max_connections: None,
         max_connections_wait: None,
         idle_timeout: None,
+        health_check: None,
+        outlier: None,
+        on_all_unhealthy: None,
+        slow_start: None,
         filters: Vec::new(),
     }
 }
@@ -196,9 +201,11 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
         BalancerKind::LeastRequest,
         BalancerKind::ConsistentHash,
     ]);
-    let times = (duration(), duration(), duration(), duration());
-    (name(), targets(), balancer, option::of(hash_on()), any::<u32>(), times).prop_map(
-        |(name, targets, balancer, hash_on, max_connections, times)| UpstreamConfig {
+    let times = (duration(), duration(), duration(), duration(), duration());
+    let on_all_unhealthy = select(vec![OnAllUnhealthy::FailOpen, OnAllUnhealthy::FailClosed]);
+    let health = (option::of(health_check()), option::of(outlier()), on_all_unhealthy);
+    (name(), targets(), balancer, option::of(hash_on()), any::<u32>(), times, health).prop_map(
+        |(name, targets, balancer, hash_on, max_connections, times, health)| UpstreamConfig {
             name,
             targets,
             balancer,
@@ -208,6 +215,10 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
             max_connections,
             max_connections_wait: times.2,
             idle_timeout: times.3,
+            health_check: health.0,
+            outlier: health.1,
+            on_all_unhealthy: health.2,
+            slow_start: times.4,
         },
     )
 }
@@ -259,6 +270,46 @@ fn rate_limit() -> impl Strategy<Value = RateLimitConfig> {
             headers,
         },
     )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheckConfig> {
+    let host = || option::of(select(vec!["a.example", "a.example:8080"]));
+    let host = move || host().prop_map(|text| text.map(|text| text.parse().expect("a host")));
+    let path = select(vec!["/", "/health?full=1"]).prop_map(|text| text.parse().expect("a path"));
+    let status = select(vec!["200", "204", "200-299"]).prop_map(|text| text.parse().expect("a status"));
+    let header = (header_name(), "[ -~]{0,9}").prop_map(|(name, value)| HeaderMatch { name, value });
+    let http = (method(), path, host(), vec(header, 0..3), vec(status, 1..3), option::of(".{0,9}")).prop_map(
+        |(method, path, host, headers, expected_status, body_contains)| {
+            Probe::Http(HttpProbe { method, path, host, headers, expected_status, body_contains })
+        },
+    );
+    let grpc = ("[a-z.]{0,9}", host()).prop_map(|(service, host)| Probe::Grpc { service, host });
+    let initial = select(vec![InitialHealth::Healthy, InitialHealth::Unhealthy]);
+    let times = (duration(), duration());
+    let thresholds = (positive(), positive());
+    (prop_oneof![http, Just(Probe::Tcp), grpc], option::of(1u16..), times, thresholds, initial).prop_map(
+        |(probe, port, times, thresholds, initial)| HealthCheckConfig {
+            port: port.and_then(NonZeroU16::new),
+            interval: times.0,
+            timeout: times.1,
+            healthy_threshold: thresholds.0,
+            unhealthy_threshold: thresholds.1,
+            initial,
+            ..HealthCheckConfig::from(probe)
+        },
+    )
+}
+
+fn outlier() -> impl Strategy<Value = OutlierConfig> {
+    (positive(), option::of(positive()), option::of(duration()), duration(), duration(), any::<u32>())
+        .prop_map(|(errors, connect_errors, latency, base_ejection, max_ejection, percent)| OutlierConfig {
+            consecutive_errors: errors,
+            consecutive_connect_errors: connect_errors,
+            latency,
+            base_ejection,
+            max_ejection,
+            max_ejection_percent: percent,
+        })
 }
 
 fn filter() -> impl Strategy<Value = FilterConfig> {

@@ -3,6 +3,7 @@
 //! The wire makes every default explicit. What comes back is therefore equal on the wire, and equal as a config
 //! except where a default was left unwritten.
 
+use super::health;
 use super::leaf::{ByteSize, Duration, Fault, HashOn, HeaderMatch, Network, QueryMatch, TargetAddr};
 use super::{BalancerKind, GatewayConfig, RouteConfig, ServerConfig, TargetConfig, UpstreamConfig};
 use crate::filter::FilterConfig;
@@ -56,11 +57,20 @@ pub(crate) fn positive(key: &str, number: u32) -> Result<NonZeroU32, Fault> {
     NonZeroU32::new(number).ok_or_else(|| Fault::new("is 0").at(key))
 }
 
-fn required<T>(key: &str, message: Option<T>) -> Result<T, Fault> {
+pub(crate) fn required<T>(key: &str, message: Option<T>) -> Result<T, Fault> {
     message.ok_or_else(|| Fault::new("is missing").at(key))
 }
 
-fn convert_all<W, T>(key: &str, wire: Vec<W>) -> Result<Vec<T>, WireError>
+/// A message that may be absent.
+fn below<W, T>(key: &str, message: Option<W>) -> Result<Option<T>, WireError>
+where
+    T: TryFrom<W>,
+    WireError: From<T::Error>,
+{
+    message.map(T::try_from).transpose().map_err(|error| WireError::from(error).below(key))
+}
+
+pub(crate) fn convert_all<W, T>(key: &str, wire: Vec<W>) -> Result<Vec<T>, WireError>
 where
     T: TryFrom<W>,
     WireError: From<T::Error>,
@@ -247,6 +257,10 @@ impl From<&UpstreamConfig> for v1::Upstream {
             max_connections,
             max_connections_wait,
             idle_timeout,
+            health_check,
+            outlier,
+            on_all_unhealthy,
+            slow_start,
         } = config;
         Self {
             name: name.clone(),
@@ -259,6 +273,10 @@ impl From<&UpstreamConfig> for v1::Upstream {
                 max_connections: *max_connections,
                 max_connections_wait_ms: max_connections_wait.as_millis(),
                 idle_timeout_ms: idle_timeout.as_millis(),
+                health_check: health_check.as_ref().map(v1::HealthCheck::from),
+                outlier: outlier.as_ref().map(v1::Outlier::from),
+                on_all_unhealthy: v1::OnAllUnhealthy::from(*on_all_unhealthy).into(),
+                slow_start_ms: slow_start.as_millis(),
             }),
         }
     }
@@ -276,6 +294,10 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             max_connections,
             max_connections_wait_ms,
             idle_timeout_ms,
+            health_check,
+            outlier,
+            on_all_unhealthy: all_unhealthy,
+            slow_start_ms,
         } = required("balancing", balancing)?;
         Ok(Self {
             name,
@@ -287,6 +309,10 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             max_connections,
             max_connections_wait: millis("max_connections_wait", max_connections_wait_ms)?,
             idle_timeout: millis("idle_timeout", idle_timeout_ms)?,
+            health_check: below("health_check", health_check)?,
+            outlier: below("outlier", outlier)?,
+            on_all_unhealthy: health::on_all_unhealthy(all_unhealthy)?,
+            slow_start: millis("slow_start", slow_start_ms)?,
         })
     }
 }
@@ -294,7 +320,7 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
 impl From<&RouteConfig> for v1::Route {
     fn from(config: &RouteConfig) -> Self {
         use v1::route::{Backend, PathMatch};
-        // destructured in `inline_upstream`: balancer … idle_timeout
+        // destructured in `inline_upstream`: balancer … slow_start
         let RouteConfig {
             name,
             hosts,
@@ -317,6 +343,10 @@ impl From<&RouteConfig> for v1::Route {
             max_connections: _,
             max_connections_wait: _,
             idle_timeout: _,
+            health_check: _,
+            outlier: _,
+            on_all_unhealthy: _,
+            slow_start: _,
             filters,
         } = config;
         let path_match = match (prefix, path) {
@@ -402,6 +432,10 @@ impl TryFrom<v1::Route> for RouteConfig {
             max_connections: None,
             max_connections_wait: None,
             idle_timeout: None,
+            health_check: None,
+            outlier: None,
+            on_all_unhealthy: None,
+            slow_start: None,
             filters: convert_all::<_, FilterConfig>("filters", filters)?,
         };
         if let Some(inline) = inline {

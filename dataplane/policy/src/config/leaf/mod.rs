@@ -8,6 +8,7 @@ mod host;
 mod network;
 mod path;
 mod percent;
+mod probe;
 mod secret;
 mod size;
 
@@ -20,6 +21,7 @@ pub use host::HostPattern;
 pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
 pub use percent::Percent;
+pub use probe::{Authority, RequestPath, StatusRange};
 pub use secret::Secret;
 pub use size::ByteSize;
 

@@ -201,6 +201,7 @@ pub(super) fn in_words(expected: &str) -> String {
         "u16" => "a number from 0 to 65535",
         "u32" => "a number from 0 to 4294967295",
         "u64" => "a whole number",
+        "a nonzero u16" => "a number from 1 to 65535",
         "a nonzero u32" => "a number from 1 to 4294967295",
         "a boolean" => "true or false",
         "a sequence" => "a list",

@@ -3,7 +3,7 @@
 use super::upstream::Group;
 use super::{Check, ENOUGH};
 use crate::config::RouteConfig;
-use crate::config::leaf::Fault;
+use crate::config::leaf::{Fault, HeaderMatch};
 use crate::diagnostic::suggest::nearest;
 use crate::diagnostic::{Code, Place, Problem};
 use crate::filter::{FilterConfig, SERVED};
@@ -15,7 +15,17 @@ impl Check<'_> {
         self.path_match(route, path);
         self.rewrite(route, path);
         self.backend(route, path);
-        for (at, header) in route.headers.iter().enumerate() {
+        self.header_values(&route.headers, path);
+        if let Some(timeout) = route.timeout {
+            self.not_zero(path, "timeout", timeout);
+        }
+        let filters = path.key("filters");
+        self.filters(&route.filters, &filters);
+        self.limits(Some(route), &filters);
+    }
+
+    pub(super) fn header_values(&mut self, headers: &[HeaderMatch], path: &Place<'_>) {
+        for (at, header) in headers.iter().enumerate() {
             if HeaderValue::from_str(&header.value).is_err() {
                 let message = "no header can have this value";
                 let problem =
@@ -23,12 +33,6 @@ impl Check<'_> {
                 self.report(problem.help("remove control characters"));
             }
         }
-        if let Some(timeout) = route.timeout {
-            self.not_zero(path, "timeout", timeout);
-        }
-        let filters = path.key("filters");
-        self.filters(&route.filters, &filters);
-        self.limits(Some(route), &filters);
     }
 
     fn path_match(&mut self, route: &RouteConfig, path: &Place<'_>) {
@@ -165,6 +169,10 @@ fn upstream_keys(route: &RouteConfig) -> impl Iterator<Item = &'static str> {
         ("max_connections", route.max_connections.is_some()),
         ("max_connections_wait", route.max_connections_wait.is_some()),
         ("idle_timeout", route.idle_timeout.is_some()),
+        ("health_check", route.health_check.is_some()),
+        ("outlier", route.outlier.is_some()),
+        ("on_all_unhealthy", route.on_all_unhealthy.is_some()),
+        ("slow_start", route.slow_start.is_some()),
     ];
     keys.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
 }

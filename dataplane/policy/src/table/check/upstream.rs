@@ -1,6 +1,7 @@
 //! What a group of targets must be, in an upstream or in a route of its own.
 
 use super::Check;
+use crate::config::health::{HealthCheckConfig, OutlierConfig, ProbeKind};
 use crate::config::leaf::{Duration, HashOn, TargetAddr};
 use crate::config::{BalancerKind, RouteConfig, TargetConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Place, Problem};
@@ -15,6 +16,8 @@ pub(super) struct Group<'a> {
     hash_on: Option<&'a HashOn>,
     timeouts: [(&'static str, Option<Duration>); 3],
     max_connections: Option<u32>,
+    health_check: Option<&'a HealthCheckConfig>,
+    outlier: Option<&'a OutlierConfig>,
 }
 
 impl<'a> Group<'a> {
@@ -29,6 +32,8 @@ impl<'a> Group<'a> {
                 ("idle_timeout", Some(upstream.idle_timeout)),
             ],
             max_connections: Some(upstream.max_connections),
+            health_check: upstream.health_check.as_ref(),
+            outlier: upstream.outlier.as_ref(),
         }
     }
 
@@ -43,6 +48,8 @@ impl<'a> Group<'a> {
                 ("idle_timeout", route.idle_timeout),
             ],
             max_connections: route.max_connections,
+            health_check: route.health_check.as_ref(),
+            outlier: route.outlier.as_ref(),
         }
     }
 }
@@ -61,6 +68,54 @@ impl Check<'_> {
             let problem = Problem::new(Code::OUT_OF_RANGE, path.key("max_connections"), message);
             self.report(problem.help("leave the key out for its default of 1024"));
         }
+        if let Some(health_check) = group.health_check {
+            self.health_check(health_check, &path.key("health_check"));
+        }
+        if let Some(outlier) = group.outlier {
+            self.outlier(outlier, &path.key("outlier"));
+        }
+    }
+
+    fn health_check(&mut self, config: &HealthCheckConfig, path: &Place<'_>) {
+        self.not_zero(path, "interval", config.interval);
+        self.not_zero(path, "timeout", config.timeout);
+        for (key, kinds, _) in
+            probe_keys(config).into_iter().filter(|(_, kinds, set)| *set && !kinds.contains(&config.kind))
+        {
+            let kind = ProbeKind::name(config.kind);
+            let message = format!("`{key}` has no meaning for a probe of the type `{kind}`");
+            let names: Vec<_> = kinds.iter().map(|kind| format!("`{}`", kind.name())).collect();
+            let help = format!("remove it; it is for the type {}", names.join(" or "));
+            self.report(Problem::new(Code::CONTRADICTION, path.key(key), message).help(help));
+        }
+        if config.expected_status.as_ref().is_some_and(Vec::is_empty) {
+            let message = "`expected_status` is empty, so no target would ever be healthy";
+            let problem = Problem::new(Code::OUT_OF_RANGE, path.key("expected_status"), message);
+            self.report(problem.help("leave the key out for its default of 200"));
+        }
+        let head = config.method.as_ref().is_some_and(|method| method.0 == http::Method::HEAD);
+        if head && config.body_contains.is_some() {
+            let message = "the response to `HEAD` has no body that could contain anything";
+            let problem = Problem::new(Code::CONTRADICTION, path.key("body_contains"), message);
+            self.report(
+                problem.help("remove `method`, or `body_contains`").related(path.key("method"), "the method"),
+            );
+        }
+        self.header_values(&config.headers, path);
+    }
+
+    fn outlier(&mut self, config: &OutlierConfig, path: &Place<'_>) {
+        self.not_zero(path, "base_ejection", config.base_ejection);
+        if let Some(latency) = config.latency {
+            self.not_zero(path, "latency", latency);
+        }
+        if config.max_ejection < config.base_ejection {
+            let (max, base) = (config.max_ejection, config.base_ejection);
+            let message = format!("`max_ejection` is {max}, less than the {base} of `base_ejection`");
+            let problem = Problem::new(Code::CONTRADICTION, path.key("max_ejection"), message);
+            self.report(problem.help("raise the one or lower the other"));
+        }
+        self.within(path, "max_ejection_percent", config.max_ejection_percent.into(), 1..=100, "1 to 100");
     }
 
     fn targets(&mut self, targets: &[TargetConfig], path: &Place<'_>) {
@@ -108,6 +163,20 @@ impl Check<'_> {
         };
         self.report(problem);
     }
+}
+
+/// The keys that not every type of probe has: for which they are, and whether they are set.
+fn probe_keys(config: &HealthCheckConfig) -> [(&'static str, &'static [ProbeKind], bool); 7] {
+    const HTTP: &[ProbeKind] = &[ProbeKind::Http];
+    [
+        ("path", HTTP, config.path.is_some()),
+        ("method", HTTP, config.method.is_some()),
+        ("headers", HTTP, !config.headers.is_empty()),
+        ("expected_status", HTTP, config.expected_status.is_some()),
+        ("body_contains", HTTP, config.body_contains.is_some()),
+        ("host", &[ProbeKind::Http, ProbeKind::Grpc], config.host.is_some()),
+        ("service", &[ProbeKind::Grpc], config.service.is_some()),
+    ]
 }
 
 fn is_this_gateway(addr: &TargetAddr, port: u16) -> bool {
