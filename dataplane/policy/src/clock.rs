@@ -41,6 +41,11 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Up to a tenth longer, by chance: so that the instances of a fleet do not all do the same at the same moment.
+pub(crate) fn jittered(duration: Duration) -> Duration {
+    duration + Duration::from_nanos(fastrand::u64(0..=nanos(duration) / 10))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@
 #![warn(missing_docs)]
 
 pub mod balance;
+pub mod breaker;
 pub mod clock;
+pub mod concurrency;
 pub mod config;
 pub mod diagnostic;
 pub mod filter;

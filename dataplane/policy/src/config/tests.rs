@@ -3,8 +3,10 @@
 use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent};
 use super::*;
+use crate::filter::Scope;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
 use crate::filter::circuit_breaker::CircuitBreakerConfig;
+use crate::filter::concurrency::ConcurrencyConfig;
 use crate::filter::cors::{CorsConfig, Origin};
 use crate::filter::logging::{LogFormat, LoggingConfig};
 use crate::filter::metrics::MetricsConfig;
@@ -51,7 +53,7 @@ fn the_schema_describes_every_key_and_refuses_unknown_ones() {
     });
     assert!(objects >= 10, "{objects} objects are not the whole config");
     let kinds = schema["$defs"]["FilterConfig"]["oneOf"].as_array().map(Vec::len);
-    assert_eq!(kinds, Some(7), "one for each filter");
+    assert_eq!(kinds, Some(8), "one for each filter");
 }
 
 #[test]
@@ -312,6 +314,39 @@ fn outlier() -> impl Strategy<Value = OutlierConfig> {
         })
 }
 
+fn scope() -> impl Strategy<Value = Scope> {
+    select(vec![Scope::Route, Scope::Target])
+}
+
+fn circuit_breaker() -> impl Strategy<Value = CircuitBreakerConfig> {
+    let numbers = (positive(), positive(), positive());
+    let error_rate = (0u8..=100).prop_map(Percent::saturating);
+    (numbers, duration(), duration(), scope(), error_rate, any::<bool>()).prop_map(
+        |(numbers, timeout, window, scope, error_rate, shadow)| CircuitBreakerConfig {
+            threshold: numbers.0,
+            timeout,
+            half_open_max: numbers.1,
+            scope,
+            error_rate,
+            window,
+            min_requests: numbers.2,
+            shadow,
+        },
+    )
+}
+
+fn concurrency() -> impl Strategy<Value = ConcurrencyConfig> {
+    (positive(), any::<u32>(), duration(), any::<bool>(), scope()).prop_map(
+        |(max, queue, queue_timeout, adaptive, scope)| ConcurrencyConfig {
+            max,
+            queue,
+            queue_timeout,
+            adaptive,
+            scope,
+        },
+    )
+}
+
 fn filter() -> impl Strategy<Value = FilterConfig> {
     let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
     let origins = vec(select(vec!["*", "null", "https://a.example:8443"]), 0..3)
@@ -327,9 +362,8 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
         (header_name(), vec(key, 0..3), vec(prefix(), 0..3)).prop_map(|(header, keys, exclude_paths)| {
             FilterConfig::Auth(AuthConfig::ApiKey(ApiKeyConfig { header, keys, exclude_paths }))
         }),
-        (positive(), duration(), positive()).prop_map(|(threshold, timeout, half_open_max)| {
-            FilterConfig::CircuitBreaker(CircuitBreakerConfig { threshold, timeout, half_open_max })
-        }),
+        circuit_breaker().prop_map(FilterConfig::CircuitBreaker),
+        concurrency().prop_map(FilterConfig::Concurrency),
         retry().prop_map(FilterConfig::Retry),
         cors.prop_map(|(allow_origins, allow_methods, headers, allow_credentials, max_age)| {
             FilterConfig::Cors(CorsConfig {

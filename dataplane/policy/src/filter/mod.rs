@@ -2,19 +2,23 @@
 
 pub mod auth;
 pub mod circuit_breaker;
+pub mod concurrency;
 pub mod cors;
 pub mod logging;
 pub mod metrics;
 pub mod rate_limit;
 pub mod retry;
+mod scope;
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 use crate::config::leaf::Fault;
 use proto::v1;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use scope::Scope;
 
 /// One entry of `filters` or `global_filters`: a map with a single key, the filter's kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +30,8 @@ pub enum FilterConfig {
     Auth(auth::AuthConfig),
     /// No requests to a target that keeps failing.
     CircuitBreaker(circuit_breaker::CircuitBreakerConfig),
+    /// At most so many requests in flight.
+    Concurrency(concurrency::ConcurrencyConfig),
     /// Failed attempts are made again.
     Retry(retry::RetryConfig),
     /// What browsers may do from other origins.
@@ -43,6 +49,7 @@ pub enum FilterKind {
     RateLimit,
     Auth,
     CircuitBreaker,
+    Concurrency,
     Retry,
     Cors,
     Logging,
@@ -59,6 +66,7 @@ impl FilterKind {
             Self::RateLimit => "rate_limit",
             Self::Auth => "auth",
             Self::CircuitBreaker => "circuit_breaker",
+            Self::Concurrency => "concurrency",
             Self::Retry => "retry",
             Self::Cors => "cors",
             Self::Logging => "logging",
@@ -79,6 +87,7 @@ impl FilterConfig {
             Self::RateLimit(_) => FilterKind::RateLimit,
             Self::Auth(_) => FilterKind::Auth,
             Self::CircuitBreaker(_) => FilterKind::CircuitBreaker,
+            Self::Concurrency(_) => FilterKind::Concurrency,
             Self::Retry(_) => FilterKind::Retry,
             Self::Cors(_) => FilterKind::Cors,
             Self::Logging(_) => FilterKind::Logging,
@@ -91,6 +100,7 @@ impl FilterConfig {
         match self {
             Self::Auth(config) => config.check(),
             Self::CircuitBreaker(config) => config.check(),
+            Self::Concurrency(config) => config.check(),
             Self::Cors(config) => config.check(),
             Self::RateLimit(config) => config.check(),
             Self::Retry(config) => config.check(),
@@ -106,6 +116,7 @@ impl From<&FilterConfig> for v1::Filter {
             FilterConfig::RateLimit(config) => Kind::RateLimit(config.into()),
             FilterConfig::Auth(config) => Kind::Auth(config.into()),
             FilterConfig::CircuitBreaker(config) => Kind::CircuitBreaker(config.into()),
+            FilterConfig::Concurrency(config) => Kind::Concurrency(config.into()),
             FilterConfig::Retry(config) => Kind::Retry(config.into()),
             FilterConfig::Cors(config) => Kind::Cors(config.into()),
             FilterConfig::Logging(config) => Kind::Logging(config.into()),
@@ -125,6 +136,7 @@ impl TryFrom<v1::Filter> for FilterConfig {
             Some(Kind::RateLimit(wire)) => wire.try_into().map(Self::RateLimit),
             Some(Kind::Auth(wire)) => wire.try_into().map(Self::Auth),
             Some(Kind::CircuitBreaker(wire)) => wire.try_into().map(Self::CircuitBreaker),
+            Some(Kind::Concurrency(wire)) => wire.try_into().map(Self::Concurrency),
             Some(Kind::Retry(wire)) => wire.try_into().map(Self::Retry),
             Some(Kind::Cors(wire)) => wire.try_into().map(Self::Cors),
             Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),
