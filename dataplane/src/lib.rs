@@ -17,6 +17,8 @@ mod proxy;
 mod settings;
 pub mod signals;
 mod status;
+#[cfg(test)]
+mod test_support;
 mod worker;
 
 pub use settings::{BadInstanceName, InstanceName, Settings, available_cores};

@@ -2,7 +2,7 @@
 
 use super::BodyError;
 use super::replay::Replayed;
-use crate::connection::session::{BodyFault, Session};
+use crate::connection::session::{BodyFault, ExchangeId, Session};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ pub(crate) enum RequestBody {
 pub(crate) struct Streamed {
     incoming: Incoming,
     session: Rc<Session>,
+    exchange: ExchangeId,
     /// `max_body_bytes`; 0 for no limit.
     limit: u64,
     seen: u64,
@@ -83,16 +84,16 @@ impl HttpBody for Streamed {
                     return self.refuse(BodyFault::TooLarge);
                 }
                 if self.incoming.is_end_stream() {
-                    self.session.body_done();
+                    self.session.body_done(self.exchange);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.session.set_body_fault(BodyFault::Broken);
+                self.session.set_body_fault(self.exchange, BodyFault::Broken);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
-                self.session.body_done();
+                self.session.body_done(self.exchange);
                 Poll::Ready(None)
             }
             Poll::Pending if self.session.read_deadline_passed() => self.refuse(BodyFault::Timeout),
@@ -112,12 +113,21 @@ impl HttpBody for Streamed {
 impl Streamed {
     /// The client's body, held to the listener's limits; `None` when there is none.
     pub(super) fn new(incoming: Incoming, session: &Rc<Session>) -> Option<Self> {
-        let limit = session.limits().max_body_bytes;
-        (!incoming.is_end_stream()).then(|| Self { incoming, session: session.clone(), limit, seen: 0 })
+        if incoming.is_end_stream() {
+            return None;
+        }
+        let (exchange, limit) = (session.hold_body(), session.limits().max_body_bytes);
+        Some(Self { incoming, session: session.clone(), exchange, limit, seen: 0 })
     }
 
     fn refuse(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.session.set_body_fault(fault);
+        self.session.set_body_fault(self.exchange, fault);
         Poll::Ready(Some(Err(BodyError::Refused(fault))))
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.session.release_body(self.exchange);
     }
 }

@@ -128,6 +128,6 @@ impl HttpBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        self.session.exchange_ended();
+        self.session.response_ended();
     }
 }

@@ -121,6 +121,11 @@ async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: Pin<&mut Wa
             match session.phase() {
                 Phase::Idle => return Poll::Ready(Verdict::Close),
                 Phase::Head => return Poll::Ready(Verdict::Refuse(Rejection::RequestTimeout)),
+                Phase::Exchange if session.body_is_overdue_unanswerably() => {
+                    tracing::debug!(peer = %session.peer, "the request body stopped behind its response");
+                    let whole = session.response_has_ended() && session.is_flushed();
+                    return Poll::Ready(if whole { Verdict::Close } else { Verdict::Abort });
+                }
                 // the request or the body that is late was just polled and has not ended the exchange: it waits for
                 // the socket of the other side, whose own deadline holds
                 Phase::Exchange => {}
@@ -215,3 +220,6 @@ impl Watchdog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,9 +74,23 @@ pub(crate) enum Phase {
     Idle,
     /// Some of a request's head has arrived.
     Head,
-    /// A request is being served.
+    /// A request is being served: it is not over before its response is, nor while its body may still be read.
     Exchange,
 }
+
+/// How far the response of the current exchange is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Response {
+    Awaited,
+    /// Its head was handed to hyper.
+    Begun,
+    /// It was wholly handed to hyper, or given up.
+    Ended,
+}
+
+/// Which exchange of a connection a body belongs to: what is left of an earlier one has no say in the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExchangeId(u64);
 
 /// Why the client's body cannot be sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,8 +127,12 @@ pub(crate) struct Session {
     raw_head: RefCell<Vec<u8>>,
     /// The current request came in one read with the one before.
     pipelined: Cell<bool>,
+    exchange: Cell<ExchangeId>,
+    response: Cell<Response>,
     /// The request body has not wholly arrived.
     body_pending: Cell<bool>,
+    /// Somebody may still read the request body.
+    body_held: Cell<bool>,
     body_fault: Cell<Option<BodyFault>>,
     /// When the exchange must be over, as it stands now.
     exchange_deadline: Cell<Option<Instant>>,
@@ -154,7 +172,10 @@ impl Session {
             since: Cell::new(now),
             raw_head: RefCell::default(),
             pipelined: Cell::new(false),
+            exchange: Cell::new(ExchangeId(0)),
+            response: Cell::new(Response::Ended),
             body_pending: Cell::new(false),
+            body_held: Cell::new(false),
             body_fault: Cell::new(None),
             exchange_deadline: Cell::new(None),
             write_blocked_since: Cell::new(None),
@@ -226,20 +247,40 @@ impl Session {
 
     /// A head is complete and a request is handed to the proxy.
     pub(crate) fn exchange_began(&self, has_body: bool) {
-        self.pipelined.set(self.phase.get() == Phase::Idle);
+        // its bytes were read with those of the last request
+        self.pipelined.set(self.phase.get() != Phase::Head);
         if self.pipelined.get() {
-            // pipelined behind the last request: its bytes were read with that one's
             self.since.set(self.now());
         }
         self.fresh.set(false);
         self.phase.set(Phase::Exchange);
+        self.exchange.set(ExchangeId(self.exchange.get().0 + 1));
+        self.response.set(Response::Awaited);
         self.body_pending.set(has_body);
+        self.body_held.set(false);
         self.body_fault.set(None);
     }
 
+    /// Somebody is going to read the body of the current request.
+    pub(crate) fn hold_body(&self) -> ExchangeId {
+        self.body_held.set(true);
+        self.exchange.get()
+    }
+
     /// The last byte of the request body was taken over.
-    pub(crate) fn body_done(&self) {
-        self.body_pending.set(false);
+    pub(crate) fn body_done(&self, exchange: ExchangeId) {
+        if exchange == self.exchange.get() {
+            self.body_pending.set(false);
+            self.release_body(exchange);
+        }
+    }
+
+    /// Nobody reads the request body any more: what is left of it is hyper's to drain, or the connection's end.
+    pub(crate) fn release_body(&self, exchange: ExchangeId) {
+        if exchange == self.exchange.get() && self.body_held.replace(false) {
+            // in another task than the connection's, so its time may be an old one
+            self.settle(self.tick());
+        }
     }
 
     pub(crate) fn body_pending(&self) -> bool {
@@ -251,8 +292,10 @@ impl Session {
         self.phase.get() == Phase::Exchange && !self.body_pending.get()
     }
 
-    pub(crate) fn set_body_fault(&self, fault: BodyFault) {
-        self.body_fault.set(Some(fault));
+    pub(crate) fn set_body_fault(&self, exchange: ExchangeId, fault: BodyFault) {
+        if exchange == self.exchange.get() {
+            self.body_fault.set(Some(fault));
+        }
     }
 
     pub(crate) fn body_fault(&self) -> Option<BodyFault> {
@@ -263,6 +306,17 @@ impl Session {
         self.now() >= self.since.get() + self.limits.read_timeout
     }
 
+    /// Whether the rest of the request body is still of use: until the head of the response it decides about that, and
+    /// later as long as somebody reads it.
+    fn body_is_awaited(&self) -> bool {
+        self.body_pending.get() && (self.response.get() == Response::Awaited || self.body_held.get())
+    }
+
+    /// Whether the client has stopped sending behind a response that has begun, when no refusal can tell it any more.
+    pub(crate) fn body_is_overdue_unanswerably(&self) -> bool {
+        self.response.get() != Response::Awaited && self.body_is_awaited() && self.read_deadline_passed()
+    }
+
     /// By when the exchange must have come further; the connection's timer sees to a wake-up.
     pub(crate) fn set_exchange_deadline(&self, deadline: Option<Instant>) {
         self.exchange_deadline.set(deadline);
@@ -270,15 +324,29 @@ impl Session {
 
     /// A response was handed to hyper.
     pub(crate) fn response_began(&self) {
+        self.response.set(Response::Begun);
         self.unflushed.set(true);
     }
 
     /// The response was wholly handed to hyper, or given up.
-    pub(crate) fn exchange_ended(&self) {
-        self.phase.set(Phase::Idle);
-        self.since.set(self.now());
+    pub(crate) fn response_ended(&self) {
+        self.response.set(Response::Ended);
         self.exchange_deadline.set(None);
         self.unflushed.set(true);
+        self.settle(self.now());
+    }
+
+    pub(crate) fn response_has_ended(&self) -> bool {
+        self.response.get() == Response::Ended
+    }
+
+    /// Between requests, once the exchange is over in both directions. As long as the body is read, what comes from the
+    /// client is a part of it, and must not be taken for the head of a request.
+    fn settle(&self, now: Instant) {
+        if self.response.get() == Response::Ended && !self.body_held.get() {
+            self.phase.set(Phase::Idle);
+            self.since.set(now);
+        }
     }
 
     // ---- writing
@@ -330,7 +398,7 @@ impl Session {
             Phase::Idle => since + self.limits.idle_timeout,
             Phase::Head => since + self.limits.header_timeout,
             Phase::Exchange => {
-                let read = self.body_pending.get().then(|| since + self.limits.read_timeout);
+                let read = self.body_is_awaited().then(|| since + self.limits.read_timeout);
                 match (read, self.exchange_deadline.get()) {
                     (Some(read), Some(exchange)) => read.min(exchange),
                     (Some(one), None) | (None, Some(one)) => one,

@@ -1,0 +1,92 @@
+//! Request bodies that are not over when the response is.
+
+use crate::test_support::{Peer, Served, Target, serve};
+use serde_json::{Value, json};
+
+const PUT: &str = "PUT /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n0123456789";
+const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// What an attacker would put at the end of a body.
+const EVIL: &str = "GET /evil HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+/// A client that has sent a part of a body, and the target that has got it and answers.
+fn half_sent(served: &Served, target: &Target, answer: &str) -> (Peer, Peer) {
+    let client = served.client(PUT);
+    let mut upstream = target.accept();
+    upstream.until("0123456789");
+    upstream.send(answer);
+    (client, upstream)
+}
+
+fn started(server: Value) -> (Served, Target) {
+    let target = Target::new();
+    (serve(target.address(), server), target)
+}
+
+/// It held the client and the target for as long as the response lasted.
+#[test]
+fn a_request_body_that_stops_behind_a_begun_response_is_not_waited_for() {
+    let (served, target) = started(json!({"read_timeout": "300ms"}));
+    let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let (mut client, upstream) = half_sent(&served, &target, begun);
+    client.until("hello");
+    let answer = client.into_rest();
+    assert!(answer.ends_with("5\r\nhello\r\n"), "cut off, and to be seen as such: {answer}");
+    upstream.into_rest();
+}
+
+/// It was given the idle timeout, and a part of it that came counted as the head of a request: 408 behind the response.
+#[test]
+fn a_request_body_that_stops_behind_a_whole_response_is_not_waited_for() {
+    let (served, target) = started(json!({"read_timeout": "300ms"}));
+    let (mut client, upstream) = half_sent(&served, &target, WHOLE);
+    client.until("ok");
+    client.send("more");
+    let answer = client.into_rest();
+    assert!(answer.ends_with("\r\n\r\nok"), "one response and no more: {answer}");
+    upstream.into_rest();
+}
+
+/// The connection counted as idle once the response was sent; after a second without a byte hyper's state was put away,
+/// and the rest of the body served as a request.
+#[test]
+fn what_comes_late_of_a_request_body_is_no_request() {
+    let (served, target) = started(json!({"idle_timeout": "1500ms"}));
+    let (mut client, mut upstream) = half_sent(&served, &target, WHOLE);
+    client.until("ok");
+    // another connection falls idle after it, and is gone: so much time has passed
+    let other = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    target.accept().send(WHOLE);
+    other.into_rest();
+
+    client.send(EVIL);
+    upstream.until(&format!("0123456789{EVIL}"));
+    client.send(&"x".repeat(90 - EVIL.len()));
+    client.send("GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    target.accept().until("GET /next ");
+}
+
+#[test]
+fn what_comes_of_a_request_body_that_nobody_reads_is_no_request() {
+    let (served, target) = started(json!({}));
+    let (mut client, upstream) = half_sent(&served, &target, WHOLE);
+    client.until("ok");
+    drop(upstream);
+    client.send(EVIL);
+    let answers = client.into_rest();
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[test]
+fn a_connection_goes_on_after_a_body_that_was_longer_than_its_response() {
+    let (served, target) = started(json!({}));
+    let (mut client, mut upstream) = half_sent(&served, &target, WHOLE);
+    client.until("ok");
+    let rest = "y".repeat(90);
+    client.send(&rest);
+    upstream.until(&rest);
+    client.send("GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut next = target.accept();
+    next.until("GET /next ");
+    next.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
+    client.until("next");
+}

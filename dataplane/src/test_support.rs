@@ -1,0 +1,111 @@
+//! What tests of the data path share: one worker that serves a config, and targets that are told what to do.
+
+use crate::gateway::Gateway;
+use crate::listener;
+use crate::worker::Workers;
+use policy::config::GatewayConfig;
+use policy::table::{Purpose, RouteTable};
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+/// Long enough for any machine; a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One worker that serves; ends when dropped.
+pub(crate) struct Served {
+    address: SocketAddr,
+    _workers: Workers,
+}
+
+/// Serves a config of one route to one target.
+pub(crate) fn serve(target: SocketAddr, server: Value) -> Served {
+    let config: GatewayConfig = serde_json::from_value(json!({
+        "server": server,
+        "routes": [{"name": "all", "prefix": "/", "targets": [{"addr": format!("http://{target}")}]}],
+    }))
+    .unwrap();
+    let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
+    let gateway = Gateway::new("test".to_owned());
+    let workers = Workers::spawn(1, gateway.clone()).unwrap();
+    gateway.publish(table.identified(1, String::new()));
+    let reserved = listener::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).unwrap();
+    let address = reserved.address();
+    workers.open(reserved).unwrap();
+    Served { address, _workers: workers }
+}
+
+impl Served {
+    /// A client that has sent something.
+    pub(crate) fn client(&self, bytes: &str) -> Peer {
+        let mut peer = Peer::new(TcpStream::connect(self.address).unwrap());
+        peer.send(bytes);
+        peer
+    }
+}
+
+/// A target; its connections are those of the gateway.
+pub(crate) struct Target(TcpListener);
+
+impl Target {
+    pub(crate) fn new() -> Self {
+        Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub(crate) fn accept(&self) -> Peer {
+        Peer::new(self.0.accept().unwrap().0)
+    }
+}
+
+/// The other end of a connection of the gateway.
+pub(crate) struct Peer {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// Reads on until `end` has come; everything that came so far.
+    pub(crate) fn until(&mut self, end: &str) -> String {
+        while !self.text().contains(end) {
+            assert!(self.more(), "closed after {:?}", self.text());
+        }
+        self.text()
+    }
+
+    /// Everything that comes until the connection ends.
+    pub(crate) fn into_rest(mut self) -> String {
+        while self.more() {}
+        self.text()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// False at the end, by whatever means.
+    fn more(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(read) => {
+                self.read.extend_from_slice(&buffer[..read]);
+                read > 0
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("{error} after {:?}", self.text()),
+        }
+    }
+}
