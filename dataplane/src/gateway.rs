@@ -7,6 +7,7 @@ use policy::table::RouteTable;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::pool::lane::Lane;
@@ -18,6 +19,7 @@ pub struct Gateway {
     table: Arc<ArcSwapOption<RouteTable>>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
+    published: watch::Sender<()>,
 }
 
 /// What one worker counts; written by it alone, read by anyone.
@@ -40,6 +42,7 @@ impl Gateway {
             table: Arc::new(ArcSwapOption::empty()),
             lanes: Mutex::new(HashMap::new()),
             workers: RwLock::new(Vec::new()),
+            published: watch::Sender::new(()),
         })
     }
 
@@ -69,6 +72,12 @@ impl Gateway {
         table.upstreams.iter().for_each(|upstream| upstream.activate(now));
         self.adjust_lanes(&table);
         self.table.store(Some(Arc::new(table)));
+        self.published.send_replace(());
+    }
+
+    /// Changes whenever a table has been swapped in.
+    pub(crate) fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// Gives every target of the table its connection budget and forgets those of targets that are gone.

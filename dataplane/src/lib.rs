@@ -11,6 +11,7 @@ mod disk;
 mod drain;
 mod edge;
 mod gateway;
+mod health;
 mod listener;
 mod pool;
 mod proxy;
@@ -30,6 +31,7 @@ use anyhow::Context as _;
 use control::{Control, Identification};
 use disk::Disk;
 use gateway::Gateway;
+use health::HealthChecks;
 use status::Board;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -176,6 +178,7 @@ impl ControlThread {
         // start() waits for this and cannot be gone
         let _ = restored.send(());
 
+        tokio::spawn(HealthChecks::new(gateway.clone()).run());
         let mut control = tokio::spawn(control.run());
         let stop = tokio::select! {
             stop = &mut stopping => stop,

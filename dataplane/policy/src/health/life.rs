@@ -113,7 +113,7 @@ impl Life {
         self.recovery
     }
 
-    fn state(&self) -> HealthState {
+    pub(super) fn state(&self) -> HealthState {
         if self.drained {
             HealthState::Drained
         } else if self.is_down() {

@@ -1,7 +1,7 @@
 //! A target's health as threads share it: one load says that all is well; everything else is behind a lock.
 
 use super::life::{Life, Recovery, Sentence};
-use super::{HealthView, Thresholds};
+use super::{HealthState, HealthView, Thresholds};
 use crate::clock::Now;
 use crate::config::health::InitialHealth;
 use parking_lot::Mutex;
@@ -124,6 +124,10 @@ impl TargetHealth {
                 life.eject(sentence, now);
             }
         });
+    }
+
+    pub(crate) fn state(&self, now: Now) -> HealthState {
+        self.change(now, |life| life.state())
     }
 
     pub(crate) fn view(&self, now: Now) -> HealthView {

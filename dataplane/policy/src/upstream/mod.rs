@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::config::health::OnAllUnhealthy;
 use crate::config::leaf::TargetAddr;
 use crate::config::{TargetConfig, UpstreamConfig};
-use crate::health::{HealthView, Outlier, Standing, TargetHealth, Thresholds};
+use crate::health::{HealthState, HealthView, Outlier, Standing, TargetHealth, Thresholds};
 use crate::outcome::Outcome;
 use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
@@ -244,6 +244,11 @@ impl TargetState {
     /// The result of a probe: an error says why it failed, in words for an operator.
     pub fn probed(&self, result: Result<(), String>, thresholds: Thresholds, now: Now) {
         self.health.probe(result, thresholds, now);
+    }
+
+    /// How it is, without the reasons.
+    pub fn health_state(&self, now: Now) -> HealthState {
+        self.health.state(now)
     }
 
     /// How it is, and why.

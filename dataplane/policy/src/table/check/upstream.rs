@@ -6,6 +6,7 @@ use crate::config::leaf::{Duration, HashOn, TargetAddr};
 use crate::config::{BalancerKind, RouteConfig, TargetConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Place, Problem};
 use foldhash::fast::RandomState;
+use http::header::{self, HeaderName};
 use std::collections::HashMap;
 
 /// Targets and how they are used, as an upstream or a route has them; none where a default is left unwritten, which
@@ -102,6 +103,14 @@ impl Check<'_> {
             );
         }
         self.header_values(&config.headers, path);
+        for (at, header) in
+            config.headers.iter().enumerate().filter(|(_, header)| OURS.contains(&header.name.0))
+        {
+            let message = format!("the header `{}` is not for a probe to choose", header.name);
+            let problem =
+                Problem::new(Code::CONTRADICTION, path.key("headers").index(at).key("name"), message);
+            self.report(problem.help("remove it; what `Host` says is set by `host`"));
+        }
     }
 
     fn outlier(&mut self, config: &OutlierConfig, path: &Place<'_>) {
@@ -164,6 +173,18 @@ impl Check<'_> {
         self.report(problem);
     }
 }
+
+/// What names the host of a probe, and what would break its framing.
+const OURS: [HeaderName; 8] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::EXPECT,
+];
 
 /// The keys that not every type of probe has: for which they are, and whether they are set.
 fn probe_keys(config: &HealthCheckConfig) -> [(&'static str, &'static [ProbeKind], bool); 7] {
