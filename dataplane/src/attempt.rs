@@ -4,6 +4,7 @@ use crate::body::{Body, RequestBody};
 use crate::connection::session::Session;
 use crate::connection::tunnel::Tunnel;
 use crate::pool::Checkout;
+use crate::pool::socket::is_flood;
 use crate::proxy::Exchange;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -201,7 +202,7 @@ impl<'a> Timing<'a> {
         tracing::debug!(%error, cause = ?std::error::Error::source(error), "exchange with a target failed");
         match self.session.body_fault() {
             Some(fault) => fault.into(),
-            None if error.is_parse() => Rejection::InvalidResponse,
+            None if error.is_parse() || is_flood(error) => Rejection::InvalidResponse,
             None => Rejection::UpstreamReset,
         }
     }

@@ -80,7 +80,12 @@ impl Peer {
 
     /// Reads on until `end` has come; everything that came so far.
     pub(crate) fn until(&mut self, end: &str) -> String {
-        while !self.text().contains(end) {
+        self.until_times(end, 1)
+    }
+
+    /// Reads on until `end` has come so many times; everything that came so far.
+    pub(crate) fn until_times(&mut self, end: &str, times: usize) -> String {
+        while self.text().matches(end).count() < times {
             assert!(self.more(), "closed after {:?}", self.text());
         }
         self.text()

@@ -2,9 +2,9 @@
 
 use super::session::Session;
 use crate::pool::Checkout;
+use crate::pool::socket::TargetIo;
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Parts};
-use hyper_util::rt::TokioIo;
 use std::io;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -23,10 +23,9 @@ pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel
     let Tunnel { target, checkout } = tunnel;
     let outcome = async {
         let upgraded = target.await.map_err(io::Error::other)?;
-        let Parts { io, read_buf, .. } = upgraded
-            .downcast::<TokioIo<TcpStream>>()
-            .map_err(|_| io::Error::other("not a TCP connection"))?;
-        let mut upstream = io.into_inner();
+        let Parts { io, read_buf, .. } =
+            upgraded.downcast::<TargetIo>().map_err(|_| io::Error::other("not a connection to a target"))?;
+        let mut upstream = io.into_stream();
         client.write_all(&read_buf).await?;
         upstream.write_all(&read_ahead).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await

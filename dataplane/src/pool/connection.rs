@@ -4,11 +4,11 @@
 //! read before the first is written, so a target is woken for a batch and not for each one.
 
 use super::lane::LanePermit;
+use super::socket::{AwaitsResponse, TargetIo};
 use crate::body::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
-use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::rc::Rc;
 use tokio::net::TcpStream;
@@ -20,17 +20,20 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 /// A connection and the permit to hold it.
 pub(crate) struct UpstreamConnection {
     sender: http1::SendRequest<RequestBody>,
+    awaits_response: AwaitsResponse,
     /// Shared with the connection's task: given back when both are done with the socket.
     _permit: Rc<LanePermit>,
 }
 
 impl UpstreamConnection {
     pub(crate) async fn handshake(stream: TcpStream, permit: LanePermit) -> hyper::Result<Self> {
+        let awaits_response = AwaitsResponse::default();
+        let io = TargetIo::new(stream, awaits_response.clone());
         let (sender, connection) = http1::Builder::new()
             // head and small body in one buffer: one write instead of a gather of several
             .writev(false)
             .max_header_size(MAX_RESPONSE_HEAD)
-            .handshake(TokioIo::new(stream))
+            .handshake(io)
             .await?;
         let permit = Rc::new(permit);
         let held = permit.clone();
@@ -40,7 +43,7 @@ impl UpstreamConnection {
                 tracing::debug!(%error, "connection to a target ended with an error");
             }
         });
-        Ok(Self { sender, _permit: permit })
+        Ok(Self { sender, awaits_response, _permit: permit })
     }
 
     /// Sends a request. One of which nothing was written comes back in the error.
@@ -48,6 +51,7 @@ impl UpstreamConnection {
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
+        self.awaits_response.set(true);
         self.sender.try_send_request(request)
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod lane;
+pub(crate) mod socket;
 
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
@@ -188,3 +189,6 @@ async fn dial(address: (&str, u16)) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;
