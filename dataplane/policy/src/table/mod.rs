@@ -1,6 +1,7 @@
 //! The route table: built from a config, all or nothing; building one is what validation means.
 
 mod check;
+mod guard;
 mod warn;
 
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
@@ -9,10 +10,12 @@ use crate::rejection::Rejection;
 use crate::router::{Found, Lookup, Router};
 use crate::upstream::Upstream;
 use foldhash::fast::RandomState;
+use guard::Guards;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use guard::{Guard, Kept, Limit, Reach, Scoped};
 pub(crate) use warn::warnings;
 
 /// Everything a data plane needs to serve, immutable.
@@ -29,6 +32,8 @@ pub struct RouteTable {
     /// In the order of the config.
     pub routes: Vec<Route>,
     router: Router,
+    /// The rate limit that all routes count on together.
+    limit_of_all: Option<Limit>,
 }
 
 /// A route at run time.
@@ -46,6 +51,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
+    /// What protects its targets.
+    pub guard: Guard,
 }
 
 /// What becomes of the path.
@@ -86,7 +93,14 @@ impl RouteTable {
         for upstream in &config.upstreams {
             upstreams.add(upstream.clone());
         }
-        let routes = config.routes.iter().map(|route| Route::build(route, &mut upstreams)).collect();
+        let guards = Guards::new(config, previous);
+        let known = previous.map_or(&[][..], |table| &table.routes);
+        let known: HashMap<&str, &Route, RandomState> =
+            known.iter().map(|route| (&*route.name, route)).collect();
+        let build = |route: &RouteConfig| {
+            Route::build(route, &mut upstreams, &guards, known.get(&*route.name).copied())
+        };
+        let routes = config.routes.iter().map(build).collect();
         Ok(Self {
             version: 0,
             sha256: String::new(),
@@ -94,6 +108,7 @@ impl RouteTable {
             upstreams: upstreams.all,
             routes,
             router,
+            limit_of_all: guards.into_limit_of_all(),
         })
     }
 
@@ -114,7 +129,12 @@ impl RouteTable {
 }
 
 impl Route {
-    fn build(config: &RouteConfig, upstreams: &mut Upstreams<'_>) -> Self {
+    fn build(
+        config: &RouteConfig,
+        upstreams: &mut Upstreams<'_>,
+        guards: &Guards<'_>,
+        before: Option<&Route>,
+    ) -> Self {
         let upstream = match config.upstream.as_deref().and_then(|name| upstreams.get(name)) {
             Some(shared) => shared,
             None => upstreams.add(config.inline_upstream()),
@@ -125,6 +145,7 @@ impl Route {
             preserve_host: config.preserve_host,
             websocket: config.websocket,
             timeout: config.timeout.map(crate::config::leaf::Duration::get),
+            guard: guards.build(config, &upstream, before),
             upstream,
         }
     }
