@@ -12,6 +12,7 @@ mod drain;
 mod edge;
 mod gateway;
 mod health;
+mod limit;
 mod listener;
 mod pool;
 mod proxy;

@@ -1,9 +1,10 @@
 //! A request's story on one screen: check it, find its route, prepare it, send it, answer.
 
-use crate::attempt::{self, Outbound};
-use crate::body::{Body, RequestBody};
+use crate::attempt::{self, Outbound, Timing};
+use crate::body::Body;
 use crate::connection::session::Session;
 use crate::edge;
+use crate::limit;
 use crate::worker::TableHandle;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -18,6 +19,7 @@ use policy::rejection::{Rejection, Who};
 use policy::router::Lookup;
 use policy::table::Rewrite;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -33,6 +35,8 @@ pub(crate) struct Exchange {
     pub(crate) session: Rc<Session>,
     pub(crate) table: Option<Rc<TableHandle>>,
     pub(crate) request_id: HeaderValue,
+    /// How many attempts were made.
+    pub(crate) attempts: Cell<u32>,
 }
 
 /// Answers one request; whatever happens there is an answer.
@@ -42,9 +46,8 @@ pub(crate) async fn serve(
 ) -> Result<Response<Body>, Infallible> {
     session.exchange_began(!request.body().is_end_stream());
     session.worker.count_request();
-    let (parts, incoming) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let mut exchange = Exchange::new(session);
-    let body = RequestBody::new(incoming, &exchange.session);
     let mut response = match exchange.forward(parts, body).await {
         Ok(response) => response,
         Err(rejection) => exchange.refuse(&rejection),
@@ -59,10 +62,10 @@ impl Exchange {
     fn new(session: Rc<Session>) -> Self {
         let request_id = edge::request_id(&session);
         let table = session.worker.table();
-        Self { session, table, request_id }
+        Self { session, table, request_id, attempts: Cell::new(0) }
     }
 
-    async fn forward(&mut self, mut parts: Parts, body: RequestBody) -> Result<Response<Body>, Rejection> {
+    async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Rejection> {
         // without a table nothing listens; a request can only meet this while the process ends
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
         let path = self.check_target(&parts)?;
@@ -91,6 +94,8 @@ impl Exchange {
         let peer = self.session.peer.ip();
         let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
         self.accept_request_id(&inbound, &parts.headers, &client);
+        let timing = Timing::new(&self.session, route);
+        limit::pass(route, client.ip, &parts.headers, &timing).await?;
         let hash_on = route.upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));
 
@@ -102,8 +107,12 @@ impl Exchange {
         self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
-        attempt::send(self, route, Outbound { parts, body, client_host, key, websocket: inbound.websocket })
-            .await
+        let outbound = Outbound { parts, body, client_host, key, websocket: inbound.websocket };
+        attempt::send(self, route, outbound, timing).await
+    }
+
+    pub(crate) fn count_attempt(&self) {
+        self.attempts.set(self.attempts.get() + 1);
     }
 
     /// Keeps the id that a trusted proxy in front has given the request.

@@ -5,12 +5,15 @@ pub(crate) mod lane;
 pub(crate) mod socket;
 
 use crate::body::RequestBody;
+use crate::clock;
 use crate::gateway::Gateway;
 use connection::UpstreamConnection;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use lane::{Lane, LanePermit};
+use policy::concurrency::Slot;
+use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::upstream::{Target, TargetState, Upstream};
 use std::cell::RefCell;
@@ -50,6 +53,23 @@ pub(crate) struct Checkout {
     shelf: Rc<Shelf>,
     /// Whether it has served a request before.
     pub(crate) reused: bool,
+    /// Its place among the requests in flight, where these are bounded.
+    pub(crate) place: Option<Place>,
+}
+
+/// A place among the requests in flight, held until the response is over.
+pub(crate) struct Place {
+    pub(crate) slot: Slot,
+    /// How long the head of the response took.
+    pub(crate) latency: Duration,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Place {
+    /// Leaves it to the next request.
+    pub(crate) fn leave(self) {
+        self.slot.finished(self.latency, clock::now(), self.outcome);
+    }
 }
 
 impl Pool {
@@ -64,7 +84,7 @@ impl Pool {
         let shelf = self.shelf(gateway, upstream, &target.state);
         shelf.lane.target().in_flight.fetch_add(1, Ordering::Relaxed);
         let connection = shelf.take_idle(now);
-        Checkout { reused: connection.is_some(), connection, shelf }
+        Checkout { reused: connection.is_some(), connection, shelf, place: None }
     }
 
     fn shelf(&self, gateway: &Gateway, upstream: &Upstream, state: &Arc<TargetState>) -> Rc<Shelf> {
@@ -149,6 +169,9 @@ impl Checkout {
 impl Drop for Checkout {
     fn drop(&mut self) {
         self.shelf.lane.target().in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(place) = self.place.take() {
+            place.leave();
+        }
     }
 }
 

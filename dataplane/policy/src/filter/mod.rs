@@ -57,7 +57,8 @@ pub enum FilterKind {
 }
 
 /// The filters that run in this version; a config with another one is valid, but is not served.
-pub const SERVED: &[FilterKind] = &[];
+pub const SERVED: &[FilterKind] =
+    &[FilterKind::RateLimit, FilterKind::CircuitBreaker, FilterKind::Concurrency, FilterKind::Retry];
 
 impl FilterKind {
     /// The key in the config.

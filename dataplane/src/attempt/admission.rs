@@ -1,0 +1,139 @@
+//! Whether an attempt may be made, and at which target: breakers, health and limits have their say.
+
+use super::Sending;
+use crate::pool::Place;
+use policy::breaker::{Breaker, Permit};
+use policy::clock::Now;
+use policy::concurrency::{Concurrency, Slot};
+use policy::outcome::Outcome;
+use policy::rejection::Rejection;
+use policy::table::Scoped;
+use policy::upstream::NoPick;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The target of an attempt and the right to make it.
+pub(super) struct Admission<'a> {
+    pub(super) at: usize,
+    permit: Option<Permit<'a>>,
+    slot: Option<Slot>,
+}
+
+/// The targets that attempts were made at: a retry goes to another.
+#[derive(Default)]
+pub(super) struct Tried {
+    positions: [usize; Tried::MOST],
+    count: usize,
+}
+
+impl Tried {
+    /// No config allows more attempts.
+    const MOST: usize = 11;
+
+    fn contains(&self, at: usize) -> bool {
+        self.positions[..self.count].contains(&at)
+    }
+
+    fn add(&mut self, at: usize) {
+        if let Some(free) = self.positions.get_mut(self.count) {
+            *free = at;
+            self.count += 1;
+        }
+    }
+}
+
+impl<'a> Sending<'a> {
+    /// The next attempt, once there is room for it.
+    pub(super) async fn admit(&mut self) -> Result<Admission<'a>, Rejection> {
+        let (at, permit) = self.choose()?;
+        let slot = match self.route.guard.concurrency.as_ref().and_then(|limit| limit.running.covering(at)) {
+            Some(limit) => Some(self.slot(limit).await?),
+            None => None,
+        };
+        self.tried.add(at);
+        Ok(Admission { at, permit, slot })
+    }
+
+    /// A target that was not tried before, if there is one, and the permit of the breaker that covers it.
+    fn choose(&self) -> Result<(usize, Option<Permit<'a>>), Rejection> {
+        let now = self.now();
+        match self.route.guard.breaker.as_ref().map(|breaker| &breaker.running) {
+            None => Ok((self.pick(now, |_| true)?, None)),
+            Some(Scoped::Route(breaker)) => {
+                let permit = breaker.acquire(now).map_err(|refused| open(refused.retry_after))?;
+                Ok((self.pick(now, |_| true)?, Some(permit)))
+            }
+            Some(Scoped::Targets(breakers)) => self.choose_by_breaker(breakers, now),
+        }
+    }
+
+    fn choose_by_breaker(
+        &self,
+        breakers: &'a [Arc<Breaker>],
+        now: Now,
+    ) -> Result<(usize, Option<Permit<'a>>), Rejection> {
+        // another thread may take a half-open breaker's last permit between the choice and the permit
+        for _ in 0..=breakers.len() {
+            let at = match self.pick(now, |at| breakers[at].admits(now)) {
+                Err(Rejection::CircuitOpen { .. }) => break,
+                picked => picked?,
+            };
+            if let Ok(permit) = breakers[at].acquire(now) {
+                return Ok((at, Some(permit)));
+            }
+        }
+        let refusals = breakers.iter().filter_map(|breaker| breaker.acquire(now).err());
+        Err(open(refusals.map(|refused| refused.retry_after).min().unwrap_or_default()))
+    }
+
+    /// A usable target that `admits` lets through; one that was tried before only when there is no other.
+    fn pick(&self, now: Now, admits: impl Fn(usize) -> bool) -> Result<usize, Rejection> {
+        let upstream = &self.route.upstream;
+        let fresh = upstream.pick(self.key, now, |at| !self.tried.contains(at) && admits(at));
+        let picked = match fresh {
+            Err(NoPick::NotAdmitted) if self.tried.count > 0 => upstream.pick(self.key, now, admits),
+            picked => picked,
+        };
+        picked.map_err(|none| match none {
+            NoPick::NoTarget => Rejection::NoTarget,
+            NoPick::Unhealthy => Rejection::NoHealthyTarget,
+            NoPick::NotAdmitted => open(Duration::ZERO),
+        })
+    }
+
+    /// A place among the requests in flight, at once or after a short wait.
+    async fn slot(&self, limit: &Arc<Concurrency>) -> Result<Slot, Rejection> {
+        if let Some(slot) = limit.try_acquire() {
+            return Ok(slot);
+        }
+        let wait = limit.wait().ok_or(Rejection::ConcurrencyLimited)?;
+        let patience = limit.queue_timeout();
+        let waited = async {
+            tokio::time::timeout(patience, wait).await.map_err(|_| {
+                limit.count_refused();
+                Rejection::ConcurrencyLimited
+            })
+        };
+        self.timing.within(waited).await
+    }
+
+    /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.
+    pub(super) fn judge(&self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
+        let Admission { at, permit, slot } = admission;
+        let latency = self.timing.elapsed();
+        if let Some(outcome) = outcome {
+            let now = self.now();
+            self.route.upstream.record(at, outcome, latency, now);
+            match permit {
+                Some(permit) if outcome.is_failure() => permit.failed(now, outcome),
+                Some(permit) => permit.succeeded(now),
+                None => {}
+            }
+        }
+        slot.map(|slot| Place { slot, latency, outcome })
+    }
+}
+
+fn open(retry_after: Duration) -> Rejection {
+    Rejection::CircuitOpen { retry_after }
+}
