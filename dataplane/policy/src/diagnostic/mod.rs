@@ -3,12 +3,13 @@
 mod code;
 mod path;
 mod render;
-pub(crate) mod suggest;
+mod suggest;
 
 pub use code::Code;
 pub(crate) use path::Place;
 pub use path::{ConfigPath, Segment};
 pub use render::render;
+pub use suggest::nearest;
 
 use proto::v1;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Did-you-mean.
 
 /// The candidate that `name` is most likely a misspelling of, if any is near enough.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // a third of the letters may be wrong: `retires` is `retries`, `host` is not `port`
     let allowed = (name.chars().count() / 3).max(1);
     let distance = |candidate: &str| {

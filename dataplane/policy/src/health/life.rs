@@ -259,6 +259,11 @@ impl Life {
             state: self.state(),
             reason: self.reason(now),
             since: self.since,
+            until: match self.state() {
+                HealthState::Ejected => self.ejection.as_ref().map(|ejection| ejection.until),
+                HealthState::Recovering => self.recovery.map(|recovery| recovery.until),
+                HealthState::Healthy | HealthState::Unhealthy | HealthState::Drained => None,
+            },
             probes: self.probes,
             probe_failures: self.probe_failures,
             ejections: self.ejections,

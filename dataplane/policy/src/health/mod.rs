@@ -58,6 +58,8 @@ pub struct HealthView {
     pub reason: String,
     /// Since when the state is what it is.
     pub since: Now,
+    /// When an ejection or a recovery ends; `None` for what does not end by itself.
+    pub until: Option<Now>,
     /// Probes with a result.
     pub probes: u64,
     /// Those that failed.

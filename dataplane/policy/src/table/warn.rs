@@ -1,7 +1,7 @@
 //! What a config may say, but hardly means.
 
 use crate::config::GatewayConfig;
-use crate::diagnostic::suggest::nearest;
+use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, ConfigPath, Place, Problem};
 use foldhash::fast::RandomState;
 use std::collections::HashSet;

@@ -2,7 +2,7 @@
 
 use super::tree::{NodeId, Tree, Value};
 use crate::config::leaf::{Fault, quoted};
-use crate::diagnostic::suggest::nearest;
+use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, Diagnostic};
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;

@@ -7,10 +7,13 @@
 mod de;
 mod error;
 mod expand;
+mod mask;
 mod parse;
 mod prune;
 mod scalar;
 mod tree;
+
+pub use mask::masked;
 
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Diagnostic, Label, Problem};

@@ -4,7 +4,7 @@ use super::upstream::Group;
 use super::{Check, ENOUGH};
 use crate::config::RouteConfig;
 use crate::config::leaf::{Fault, HeaderMatch};
-use crate::diagnostic::suggest::nearest;
+use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, Place, Problem};
 use crate::filter::{FilterConfig, SERVED};
 use crate::table::Purpose;
