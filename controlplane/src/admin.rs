@@ -1,7 +1,9 @@
 //! The operator's door: gatewayctl uses nothing else.
 
-use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Handle, Origin, blocking};
+use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Given, Handle, Origin, blocking};
 use crate::candidate::{Candidate, MAX_SOURCE_BYTES};
+use crate::mask::masked_source;
+use crate::orders::Order;
 use crate::store::{Store, StoreError};
 use proto::v1::admin_server::Admin;
 use proto::v1::{self, Outcome, RolloutEvent, VersionState, rollout_event::Event};
@@ -121,7 +123,8 @@ impl Admin for AdminService {
         let version = found
             .await?
             .ok_or_else(|| Status::not_found(format!("version {asked} is not in the history")))?;
-        Ok(Response::new(v1::GetConfigResponse { version: Some(version.record), source: version.source }))
+        let source = masked_source(&version.source);
+        Ok(Response::new(v1::GetConfigResponse { version: Some(version.record), source }))
     }
 
     async fn get_status(
@@ -144,6 +147,33 @@ impl Admin for AdminService {
         let current_version = current.map_or(0, |current| current.record.version);
         Ok(Response::new(v1::ListVersionsResponse { current_version, versions }))
     }
+
+    async fn order(&self, request: Request<v1::OrderRequest>) -> Result<Response<v1::OrderResponse>, Status> {
+        let v1::OrderRequest { order, author, timeout_ms } = request.into_inner();
+        let order = order.and_then(read_order);
+        let order =
+            order.ok_or_else(|| Status::invalid_argument("an order that this build does not know"))?;
+        let given = Given { order, author, timeout: timeout(timeout_ms) };
+        Ok(Response::new(self.actor.order(given).await?))
+    }
+}
+
+fn read_order(order: v1::order_request::Order) -> Option<Order> {
+    use v1::order_request::Order as Wire;
+    Some(match order {
+        Wire::Target(v1::TargetOrder { upstream, addr, drained: true }) => Order::Drain { upstream, addr },
+        Wire::Target(v1::TargetOrder { upstream, addr, drained: false }) => Order::Enable { upstream, addr },
+        Wire::Breaker(breaker) => {
+            let action = breaker.action();
+            let route = breaker.route;
+            match action {
+                v1::BreakerAction::Reset => Order::Reset { route },
+                v1::BreakerAction::Open => Order::Hold { route, open: true },
+                v1::BreakerAction::Close => Order::Hold { route, open: false },
+                v1::BreakerAction::Unspecified => return None,
+            }
+        }
+    })
 }
 
 async fn apply(actor: Handle, request: v1::ApplyRequest, follower: Follower) {

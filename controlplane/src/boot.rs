@@ -79,19 +79,28 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
     let dir = settings.state_dir()?;
     let file = WatchedFile::new(settings.config.clone());
     let opening = file.clone();
-    let (store, known, beginning) = blocking(move || open(&dir, &opening)).await?;
+    // before the store is touched: a start that fails here must leave no first version behind
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
+    let (store, known, beginning) = blocking(move || open(&dir, &opening)).await?;
 
     let (stop, stopped) = watch::channel(false);
     let last = store.last_allocated()?;
+    let standing = store.orders()?;
     let problem = beginning.problem.unwrap_or_default();
     let version = beginning.current.record.version;
-    let (handle, actor) =
-        actor::spawn(Arc::clone(&store), beginning.current, last, file.clone(), problem, stopped.clone())
-            .context("the current version in the store does not decode")?;
+    let (handle, actor) = actor::spawn(
+        Arc::clone(&store),
+        beginning.current,
+        last,
+        standing,
+        file.clone(),
+        problem,
+        stopped.clone(),
+    )
+    .context("the current version in the store does not decode")?;
     let (observations, observed) = mpsc::channel(8);
     let watcher =
         Arc::new(watcher::spawn(file, &known, observations).context("cannot start the file watcher")?);

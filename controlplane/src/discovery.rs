@@ -33,13 +33,14 @@ impl Discovery for DiscoveryService {
         &self,
         request: Request<Streaming<DataPlaneMessage>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
+        let peer = request.remote_addr().map_or_else(String::new, |address| address.to_string());
         let mut inbound = request.into_inner();
         let hello = tokio::time::timeout(HELLO_TIMEOUT, hello(&mut inbound))
             .await
             .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
         let instance = hello.instance.clone();
         let (outbox, outgoing) = Outbox::new(OUTBOX);
-        let stream = self.actor.join(hello, outbox).await?;
+        let stream = self.actor.join(hello, peer, outbox).await?;
         tokio::spawn(listen(self.actor.clone(), instance, stream, inbound, outgoing.closed));
         Ok(Response::new(ReceiverStream::new(outgoing.messages)))
     }

@@ -11,6 +11,9 @@ const SILENT_AFTER: Duration = STATUS_INTERVAL.saturating_mul(3);
 /// How long a data plane that is gone is still shown.
 pub(crate) const FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// How long two processes of one name are told of after the last time one displaced the other.
+const RIVALRY_MEMORY: Duration = Duration::from_secs(60);
+
 /// A moment on both clocks: one to count by, one to show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -46,9 +49,47 @@ pub(crate) struct Member {
     pub(crate) failures: u32,
     pub(crate) problem: Option<Problem>,
     hello: v1::Hello,
+    /// Where its connection comes from.
+    peer: String,
+    pub(crate) rivals: Rivals,
     status: Option<v1::InstanceStatus>,
     connected_ms: i64,
     last_seen: Now,
+}
+
+/// Two processes under one name: each join displaces the other one, which comes back and displaces it in turn.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rivals {
+    /// Who was displaced last.
+    displaced: Option<Process>,
+    /// Who displaces this one again and again, and when it did so last.
+    rival: Option<(Process, Instant)>,
+}
+
+/// What tells two processes of one name apart, and where the second one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    started_ms: i64,
+    admin: String,
+    peer: String,
+}
+
+impl Process {
+    fn is(&self, hello: &v1::Hello) -> bool {
+        self.started_ms == hello.started_ms && self.admin == hello.admin
+    }
+}
+
+impl Rivals {
+    /// The complaint, while it goes on.
+    pub(crate) fn complaint(&self, now: Now) -> Option<String> {
+        let (rival, at) = self.rival.as_ref()?;
+        let is_recent = now.at.saturating_duration_since(*at) < RIVALRY_MEMORY;
+        is_recent.then(|| {
+            let Process { peer, admin, .. } = rival;
+            format!("another process joins under this name, from {peer} (its admin address is {admin})")
+        })
+    }
 }
 
 /// What a data plane is being asked to do.
@@ -83,7 +124,7 @@ pub(crate) enum Problem {
 }
 
 impl Member {
-    pub(crate) fn new(now: Now, stream: StreamId, hello: v1::Hello) -> Self {
+    pub(crate) fn new(now: Now, stream: StreamId, peer: String, rivals: Rivals, hello: v1::Hello) -> Self {
         Self {
             stream: Some(stream),
             active: Identity { version: hello.active_version, sha256: hello.active_sha256.clone() },
@@ -91,10 +132,24 @@ impl Member {
             failures: 0,
             problem: None,
             hello,
+            peer,
+            rivals,
             status: None,
             connected_ms: now.unix_ms,
             last_seen: now,
         }
+    }
+
+    /// What is known of rivals once a process that says this hello takes this one's place.
+    pub(crate) fn rivals_of(&self, now: Now, hello: &v1::Hello) -> Rivals {
+        let v1::Hello { started_ms, admin, .. } = self.hello.clone();
+        let this = Process { started_ms, admin, peer: self.peer.clone() };
+        if self.stream.is_none() || this.is(hello) {
+            return self.rivals.clone();
+        }
+        let is_back = self.rivals.displaced.as_ref().is_some_and(|process| process.is(hello));
+        let rival = if is_back { Some((this.clone(), now.at)) } else { self.rivals.rival.clone() };
+        Rivals { displaced: Some(this), rival }
     }
 
     /// Notes a sign of life.
@@ -146,7 +201,7 @@ impl Member {
     /// What `gatewayctl status instances` shows.
     pub(crate) fn describe(&self, now: Now, current: &Identity) -> v1::Instance {
         let (state, reason) = self.state(now, current);
-        v1::Instance {
+        let mut described = v1::Instance {
             hello: Some(self.hello.clone()),
             state: state.into(),
             reason,
@@ -157,7 +212,15 @@ impl Member {
             })),
             connected_ms: self.connected_ms,
             last_seen_ms: self.last_seen.unix_ms,
+        };
+        let not_stored = self.status.as_ref().map_or("", |status| status.not_stored.as_str());
+        if !not_stored.is_empty() {
+            add_reason(&mut described, &format!("a restart would not serve this: {not_stored}"));
         }
+        if let Some(complaint) = self.rivals.complaint(now) {
+            add_reason(&mut described, &complaint);
+        }
+        described
     }
 
     fn state(&self, now: Now, current: &Identity) -> (InstanceState, String) {
@@ -183,4 +246,12 @@ impl Member {
         }
         (InstanceState::Syncing, format!("being brought to version {}", current.version))
     }
+}
+
+/// One more thing that is wrong with an instance.
+pub(crate) fn add_reason(instance: &mut v1::Instance, reason: &str) {
+    if !instance.reason.is_empty() {
+        instance.reason.push_str("; ");
+    }
+    instance.reason.push_str(reason);
 }

@@ -11,6 +11,8 @@ mod candidate;
 mod digest;
 mod discovery;
 mod fleet;
+mod mask;
+mod orders;
 mod rollout;
 mod settings;
 mod source;

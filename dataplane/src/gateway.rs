@@ -4,12 +4,14 @@ use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use policy::table::RouteTable;
+use proto::v1::Orders;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::orders;
 use crate::pool::lane::Lane;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
@@ -18,6 +20,7 @@ pub struct Gateway {
     via: HeaderValue,
     table: Arc<ArcSwapOption<RouteTable>>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+    orders: Mutex<Orders>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
     published: watch::Sender<()>,
 }
@@ -41,6 +44,7 @@ impl Gateway {
             via,
             table: Arc::new(ArcSwapOption::empty()),
             lanes: Mutex::new(HashMap::new()),
+            orders: Mutex::default(),
             workers: RwLock::new(Vec::new()),
             published: watch::Sender::new(()),
         })
@@ -70,6 +74,8 @@ impl Gateway {
     pub fn publish(&self, table: RouteTable) {
         let now = clock::now();
         table.upstreams.iter().for_each(|upstream| upstream.activate(now));
+        // before the swap: no request may reach a drained target in between
+        orders::apply(&self.orders.lock(), &table, now);
         self.adjust_lanes(&table);
         self.table.store(Some(Arc::new(table)));
         self.published.send_replace(());
@@ -78,6 +84,15 @@ impl Gateway {
     /// Changes whenever a table has been swapped in.
     pub(crate) fn published(&self) -> watch::Receiver<()> {
         self.published.subscribe()
+    }
+
+    /// From now on these orders hold, for the table that serves and for every later one.
+    pub fn obey(&self, next: Orders) {
+        let mut standing = self.orders.lock();
+        if let Some(table) = self.table() {
+            orders::apply(&next, &table, clock::now());
+        }
+        *standing = next;
     }
 
     /// Gives every target of the table its connection budget and forgets those of targets that are gone.

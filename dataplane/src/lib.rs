@@ -14,6 +14,7 @@ mod gateway;
 mod health;
 mod limit;
 mod listener;
+mod orders;
 mod pool;
 mod proxy;
 mod settings;

@@ -94,8 +94,15 @@ pub fn render<R: Resource>(items: &[R], format: Format, now: Timestamp) -> Resul
         Format::Table | Format::Wide => Ok(table(items, format == Format::Wide, now)),
         Format::Json => json(&document(items)),
         Format::Yaml => yaml(&document(items)),
-        Format::Name => Ok(items.iter().map(|item| item.name() + "\n").collect()),
+        Format::Name => Ok(names(items)),
     }
+}
+
+/// One thing may have several lines, but it has one name.
+fn names<R: Resource>(items: &[R]) -> String {
+    let mut names: Vec<String> = items.iter().map(Resource::name).collect();
+    names.dedup();
+    names.into_iter().map(|name| name + "\n").collect()
 }
 
 fn document<R: Resource>(items: &[R]) -> Document<'_, R> {
@@ -180,6 +187,15 @@ pub fn took(microseconds: u64) -> String {
         0..1_000 => format!("{microseconds} µs"),
         1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
         _ => format!("{:.1} s", microseconds as f64 / 1e6),
+    }
+}
+
+/// So many a second, with as many digits as mean something.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        0.0 => "0".to_owned(),
+        ..10.0 => format!("{per_second:.1}"),
+        _ => format!("{per_second:.0}"),
     }
 }
 

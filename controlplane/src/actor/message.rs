@@ -3,6 +3,7 @@
 use super::feed::Follower;
 use crate::candidate::Candidate;
 use crate::fleet::StreamId;
+use crate::orders::Order;
 use crate::source::{Reading, Stamp};
 use crate::watcher::Observation;
 use proto::v1::{self, data_plane_message};
@@ -74,13 +75,22 @@ pub(crate) enum Origin {
     Admin,
 }
 
+/// An order as it was given: names are not yet those of the config.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) order: Order,
+    pub(crate) author: String,
+    pub(crate) timeout: Duration,
+}
+
 #[derive(Debug)]
 pub(super) enum Message {
     Change(Change),
     Push { instances: Vec<String>, timeout: Duration, follower: Follower },
     Follow { follower: Follower, found: oneshot::Sender<bool> },
     Status(oneshot::Sender<v1::GetStatusResponse>),
-    Join { stream: StreamId, hello: v1::Hello, outbox: Outbox },
+    Order { given: Given, answer: oneshot::Sender<Result<v1::OrderResponse, Status>> },
+    Join { stream: StreamId, hello: v1::Hello, peer: String, outbox: Outbox },
     Leave { instance: String, stream: StreamId },
     Hear { instance: String, stream: StreamId, message: data_plane_message::Message },
     File(Observation),
@@ -139,9 +149,22 @@ impl Handle {
         answer.await.map_err(|_| Stopped)
     }
 
-    pub(crate) async fn join(&self, hello: v1::Hello, outbox: Outbox) -> Result<StreamId, Stopped> {
+    /// Answers when the order is confirmed, or its timeout has passed.
+    pub(crate) async fn order(&self, given: Given) -> Result<v1::OrderResponse, Status> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Order { given, answer }).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+
+    /// `peer` is where the data plane's connection comes from, for people.
+    pub(crate) async fn join(
+        &self,
+        hello: v1::Hello,
+        peer: String,
+        outbox: Outbox,
+    ) -> Result<StreamId, Stopped> {
         let stream = StreamId(self.streams.fetch_add(1, Ordering::Relaxed));
-        self.send(Message::Join { stream, hello, outbox }).await?;
+        self.send(Message::Join { stream, hello, peer, outbox }).await?;
         Ok(stream)
     }
 

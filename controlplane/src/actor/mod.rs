@@ -7,12 +7,15 @@ mod change;
 mod feed;
 mod file;
 mod message;
+mod order;
 
 pub(crate) use feed::Follower;
 pub(crate) use file::describe;
-pub(crate) use message::{Change, Contents, Handle, Origin, Outbox, Stopped};
+pub(crate) use message::{Change, Contents, Given, Handle, Origin, Outbox, Stopped};
 
-use crate::fleet::{Now, StreamId};
+use crate::fleet::{Now, StreamId, add_reason};
+use crate::mask::MaskedTable;
+use crate::orders::{self, Orders};
 use crate::rollout::{Coordinator, Effect};
 use crate::source::WatchedFile;
 use crate::store::{Store, StoreError, StoredVersion};
@@ -20,7 +23,8 @@ use change::Running;
 use feed::Feed;
 use file::FileState;
 use message::Message;
-use proto::v1::{self, Outcome, Step, rollout_event::Event};
+use order::Answer;
+use proto::v1::{self, Outcome, Step, data_plane_message::Message as Up, rollout_event::Event};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +49,17 @@ pub(crate) struct Actor {
     handle: Handle,
     store: Arc<dyn Store>,
     coordinator: Coordinator,
+    orders: Orders,
+    /// Whoever waits for an order to be confirmed, by ticket.
+    answers: HashMap<u64, Answer>,
+    last_ticket: u64,
     outboxes: HashMap<StreamId, Outbox>,
     queue: VecDeque<Job>,
     running: Option<Running>,
     feed: Feed,
     file: FileState,
+    /// The current table as it may be shown.
+    shown: MaskedTable,
     /// Routes in the current table.
     routes: usize,
     /// The highest version number used, also by dry runs.
@@ -61,6 +71,7 @@ pub(crate) fn spawn(
     store: Arc<dyn Store>,
     current: StoredVersion,
     last_version: u64,
+    standing: v1::Orders,
     watched: WatchedFile,
     config_problem: String,
     stop: watch::Receiver<bool>,
@@ -72,11 +83,15 @@ pub(crate) fn spawn(
         handle: handle.clone(),
         file: FileState::new(watched, &current.source, config_problem),
         coordinator: Coordinator::new(snapshot(store.cluster_id(), &current), fastrand::Rng::new()),
+        orders: Orders::new(store.cluster_id(), standing),
+        answers: HashMap::new(),
+        last_ticket: 0,
         store,
         outboxes: HashMap::new(),
         queue: VecDeque::new(),
         running: None,
         feed: Feed::default(),
+        shown: MaskedTable::default(),
         routes,
         last_version,
     };
@@ -99,15 +114,20 @@ fn snapshot(cluster_id: &str, version: &StoredVersion) -> v1::Snapshot {
 impl Actor {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
         loop {
-            let deadline = self.coordinator.next_deadline().map(Instant::from_std);
-            tokio::select! {
+            let deadlines = [self.coordinator.next_deadline(), self.orders.next_deadline()];
+            let deadline = deadlines.into_iter().flatten().min().map(Instant::from_std);
+            let message = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                () = sleep_until(deadline) => self.coordinator.tick(Now::read()),
+                () = sleep_until(deadline) => None,
                 message = messages.recv() => match message {
-                    Some(message) => self.take(message),
+                    Some(message) => Some(message),
                     None => break,
                 },
+            };
+            match message {
+                Some(message) => self.take(message).await,
+                None => self.tick(Now::read()),
             }
             self.execute().await;
             while self.running.is_none()
@@ -120,7 +140,12 @@ impl Actor {
         // dropping the outboxes ends every stream; an undecided version is settled by the next start
     }
 
-    fn take(&mut self, message: Message) {
+    fn tick(&mut self, now: Now) {
+        self.coordinator.tick(now);
+        self.orders.tick(now);
+    }
+
+    async fn take(&mut self, message: Message) {
         let now = Now::read();
         match message {
             Message::Change(change) => self.queue.push_back(Job::Change(Box::new(change))),
@@ -133,22 +158,28 @@ impl Actor {
             Message::Status(status) => {
                 let _ = status.send(self.status(now));
             }
-            Message::Join { stream, hello, outbox } => {
+            Message::Order { given, answer } => self.order(given, answer).await,
+            Message::Join { stream, hello, peer, outbox } => {
                 tracing::info!(
                     instance = hello.instance,
                     version = hello.active_version,
+                    peer,
                     "data plane joined"
                 );
                 self.outboxes.insert(stream, outbox);
-                self.coordinator.join(now, stream, hello);
+                self.orders.join(stream, &hello);
+                self.coordinator.join(now, stream, peer, hello);
             }
             Message::Leave { instance, stream } => {
                 if self.outboxes.remove(&stream).is_some() {
                     tracing::info!(instance, "data plane left");
                 }
-                self.coordinator.leave(now, &instance, stream);
+                self.left(now, &instance, stream);
             }
             Message::Hear { instance, stream, message } => {
+                if let Up::OrdersApplied(v1::OrdersApplied { revision }) = &message {
+                    self.orders.confirmed(now, &instance, stream, *revision);
+                }
                 self.coordinator.hear(now, &instance, stream, message);
             }
             Message::File(observation) => self.file_observed(observation),
@@ -169,17 +200,32 @@ impl Actor {
         }
     }
 
-    /// Does what the coordinator has decided, until it has nothing more to say.
+    fn left(&mut self, now: Now, instance: &str, stream: StreamId) {
+        self.orders.leave(instance, stream);
+        self.coordinator.leave(now, instance, stream);
+    }
+
+    /// Does what the state machines have decided, until they have nothing more to say. Orders go first: one who joins
+    /// must know what is drained before it serves a new table.
     async fn execute(&mut self) {
         loop {
+            let orders = self.orders.take_effects();
             let effects = self.coordinator.take_effects();
-            if effects.is_empty() {
+            if orders.is_empty() && effects.is_empty() {
                 return;
+            }
+            for effect in orders {
+                match effect {
+                    orders::Effect::Send { instance, stream, message } => {
+                        self.send(&instance, stream, message);
+                    }
+                    orders::Effect::Answer { ticket, response } => self.answer(ticket, response),
+                }
             }
             for effect in effects {
                 match effect {
                     Effect::Send { instance, stream, message } => self.send(&instance, stream, message),
-                    Effect::Replace { stream } => self.replace(stream),
+                    Effect::Replace { stream, rivalry } => self.replace(stream, rivalry),
                     Effect::Persist { version } => self.persist(version).await,
                     Effect::Tell(event) => self.tell(event).await,
                 }
@@ -195,11 +241,29 @@ impl Actor {
             // it reads nothing any more, or has just gone: either way it must join again to be told the truth
             tracing::warn!(instance, "data plane does not read its stream, closing it");
             self.outboxes.remove(&stream);
-            self.coordinator.leave(Now::read(), instance, stream);
+            self.left(Now::read(), instance, stream);
         }
     }
 
-    fn replace(&mut self, stream: StreamId) {
+    fn answer(&mut self, ticket: u64, response: v1::OrderResponse) {
+        let unconfirmed =
+            response.instances.iter().filter(|one| one.state() != v1::ConfirmationState::Confirmed);
+        let unconfirmed: Vec<&str> = unconfirmed.map(|one| one.instance.as_str()).collect();
+        tracing::info!(
+            revision = response.revision,
+            changed = response.changed,
+            ?unconfirmed,
+            "order answered"
+        );
+        if let Some(answer) = self.answers.remove(&ticket) {
+            let _ = answer.send(Ok(response));
+        }
+    }
+
+    fn replace(&mut self, stream: StreamId, rivalry: Option<String>) {
+        if let Some(rivalry) = rivalry {
+            tracing::error!(rivalry, "two processes displace each other: give each its own --instance");
+        }
         if let Some(outbox) = self.outboxes.remove(&stream) {
             tracing::warn!("a second stream of the same instance name took the first one's place");
             let status = Status::aborted("another stream of this instance name has taken this one's place");
@@ -241,6 +305,9 @@ impl Actor {
             }
             Event::Finished(finished) => {
                 let finished = self.finish(finished).await;
+                if finished.outcome() == Outcome::Committed {
+                    self.drop_missing_orders().await;
+                }
                 tracing::info!(
                     version = finished.version,
                     outcome = finished.outcome().as_str_name(),
@@ -253,16 +320,24 @@ impl Actor {
         }
     }
 
-    fn status(&self, now: Now) -> v1::GetStatusResponse {
+    fn status(&mut self, now: Now) -> v1::GetStatusResponse {
         let current = self.coordinator.current();
+        let mut instances = self.coordinator.instances(now);
+        for instance in &mut instances {
+            if instance.hello.as_ref().is_some_and(|hello| self.orders.is_behind(&hello.instance)) {
+                let revision = self.orders.standing().revision;
+                add_reason(instance, &format!("has not confirmed the orders of revision {revision}"));
+            }
+        }
         v1::GetStatusResponse {
             current_version: current.version,
             current_sha256: current.sha256.clone(),
             cluster_id: current.cluster_id.clone(),
-            instances: self.coordinator.instances(now),
-            table: current.table.clone().into(),
+            instances,
+            table: self.shown.of(current),
             config_problem: self.file.problem().to_owned(),
             config_file: self.file.name(),
+            orders: Some(self.orders.standing().clone()),
         }
     }
 

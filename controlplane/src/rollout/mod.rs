@@ -6,7 +6,7 @@
 
 mod attempt;
 
-use crate::fleet::{Identity, Member, Now, Problem, StreamId, Task};
+use crate::fleet::{Identity, Member, Now, Problem, Rivals, StreamId, Task};
 use attempt::{Attempt, Kind, Phase, summary};
 use proto::v1::{
     self, Outcome, Step, control_plane_message::Message as Down, data_plane_message::Message as Up,
@@ -31,6 +31,8 @@ pub(crate) enum Effect {
     /// A newer stream of the same data plane has taken this one's place.
     Replace {
         stream: StreamId,
+        /// Set when it has begun to happen again and again.
+        rivalry: Option<String>,
     },
     /// Store the decision to commit, then report [`Coordinator::persisted`].
     Persist {
@@ -163,15 +165,25 @@ impl Coordinator {
         member.incompatibility(&self.cluster_id, self.current.version)
     }
 
-    /// A data plane has opened a stream.
-    pub(crate) fn join(&mut self, now: Now, stream: StreamId, hello: v1::Hello) {
+    /// Known instances that are not connected.
+    pub(crate) fn absent(&self) -> Vec<String> {
+        let absent = self.members.iter().filter(|(_, member)| member.stream.is_none());
+        absent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A data plane has opened a stream; `peer` is where from.
+    pub(crate) fn join(&mut self, now: Now, stream: StreamId, peer: String, hello: v1::Hello) {
         self.members.retain(|_, member| !member.is_forgotten(now));
         let name = hello.instance.clone();
-        if let Some(old) = self.members.get(&name).and_then(|member| member.stream) {
+        let before = self.members.get(&name);
+        let known = before.is_some_and(|member| member.rivals.complaint(now).is_some());
+        let rivals = before.map_or_else(Rivals::default, |member| member.rivals_of(now, &hello));
+        if let Some(stream) = before.and_then(|member| member.stream) {
             self.lose(now, &name);
-            self.effects.push(Effect::Replace { stream: old });
+            let rivalry = rivals.complaint(now).filter(|_| !known);
+            self.effects.push(Effect::Replace { stream, rivalry });
         }
-        self.members.insert(name.clone(), Member::new(now, stream, hello));
+        self.members.insert(name.clone(), Member::new(now, stream, peer, rivals, hello));
         self.bring_up(now, &name);
         self.finish_when_active(now);
     }
@@ -194,6 +206,8 @@ impl Coordinator {
         match message {
             // the first message alone is a Hello; discovery has taken it
             Up::Hello(_) => {}
+            // a sign of life; what it says is for `orders`
+            Up::OrdersApplied(_) => {}
             Up::Prepared(prepared) => self.prepared(now, instance, stream, prepared),
             Up::Rejected(rejected) => self.rejected(now, instance, rejected),
             Up::Active(active) => self.active(now, instance, active),

@@ -119,6 +119,7 @@ impl DataPlane {
             Some(Down::Abort(v1::Abort { version, .. })) => {
                 self.prepared.take_if(|prepared| prepared.version == version);
             }
+            Some(Down::Orders(_)) => unreachable!("the coordinator gives no orders"),
             None => {}
         }
     }
@@ -205,7 +206,7 @@ impl World {
         let stream = StreamId(self.streams);
         self.fleet[member].disconnect();
         self.fleet[member].stream = Some(stream);
-        self.coordinator.join(self.now, stream, self.fleet[member].hello(&name));
+        self.coordinator.join(self.now, stream, String::new(), self.fleet[member].hello(&name));
     }
 
     fn break_stream(&mut self, member: usize) {

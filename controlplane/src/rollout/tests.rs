@@ -35,7 +35,7 @@ impl Bench {
             active_sha256: format!("hash-{version}"),
             ..v1::Hello::default()
         };
-        self.coordinator.join(self.now, stream(name), hello);
+        self.coordinator.join(self.now, stream(name), String::new(), hello);
     }
 
     fn start(&mut self, version: u64, dry_run: bool) {
@@ -102,6 +102,7 @@ fn describe(effect: &Effect) -> Option<String> {
         }
         Down::Commit(commit) => format!("{instance} commit {}", commit.version),
         Down::Abort(abort) => format!("{instance} abort {}", abort.version),
+        Down::Orders(_) => unreachable!("the coordinator gives no orders"),
     })
 }
 
@@ -323,10 +324,58 @@ fn a_joining_data_plane_that_cannot_run_the_version_is_tried_again_later() {
 fn a_second_stream_of_a_name_takes_the_first_ones_place() {
     let mut bench = Bench::with(&["a"]);
     let hello = v1::Hello { instance: "a".to_owned(), ..v1::Hello::default() };
-    bench.coordinator.join(bench.now, StreamId(99), hello);
-    assert!(bench.effects().contains(&Effect::Replace { stream: stream("a") }));
+    bench.coordinator.join(bench.now, StreamId(99), String::new(), hello);
+    assert!(bench.effects().contains(&Effect::Replace { stream: stream("a"), rivalry: None }));
     bench.coordinator.leave(bench.now, "a", stream("a"));
     assert_eq!(bench.state("a").0, InstanceState::Syncing, "the end of the old stream means nothing");
+}
+
+#[test]
+fn two_processes_that_displace_each_other_are_told_of_until_it_ends() {
+    let mut bench = Bench::with(&[]);
+    let mut streams = 0;
+    let mut join = |bench: &mut Bench, started_ms: i64, peer: &str| {
+        streams += 1;
+        let hello = v1::Hello {
+            instance: "a".to_owned(),
+            active_version: 1,
+            active_sha256: "hash-1".to_owned(),
+            started_ms,
+            admin: "127.0.0.1:9901".to_owned(),
+            ..v1::Hello::default()
+        };
+        bench.now.at += Duration::from_secs(3);
+        bench.coordinator.join(bench.now, StreamId(streams), peer.to_owned(), hello);
+        bench.effects().into_iter().find_map(|effect| match effect {
+            Effect::Replace { rivalry, .. } => rivalry,
+            _ => None,
+        })
+    };
+    assert_eq!(join(&mut bench, 1, "10.0.0.1:1"), None);
+    assert_eq!(join(&mut bench, 1, "10.0.0.1:2"), None, "a reconnect of itself");
+    assert_eq!(join(&mut bench, 2, "10.0.0.2:1"), None, "a restart elsewhere");
+    assert_eq!(bench.state("a"), (InstanceState::Current, String::new()));
+    let told = "another process joins under this name, from 10.0.0.2:1 (its admin address is 127.0.0.1:9901)";
+    assert_eq!(join(&mut bench, 1, "10.0.0.1:3").as_deref(), Some(told), "the first one is back");
+    assert_eq!(bench.state("a"), (InstanceState::Current, told.to_owned()));
+    assert_eq!(join(&mut bench, 2, "10.0.0.2:2"), None, "logged once");
+    assert!(bench.state("a").1.contains("from 10.0.0.1:3"), "{}", bench.state("a").1);
+    bench.now.at += Duration::from_secs(60);
+    assert!(!bench.state("a").1.contains("another process"), "{}", bench.state("a").1);
+}
+
+#[test]
+fn a_config_that_is_not_on_the_disk_is_told_of() {
+    let mut bench = Bench::with(&["a"]);
+    let status = v1::InstanceStatus {
+        active_version: 1,
+        active_sha256: "hash-1".to_owned(),
+        not_stored: "No space left on device".to_owned(),
+        ..v1::InstanceStatus::default()
+    };
+    bench.hear("a", Up::Status(status));
+    let reason = "a restart would not serve this: No space left on device".to_owned();
+    assert_eq!(bench.state("a"), (InstanceState::Current, reason));
 }
 
 #[test]

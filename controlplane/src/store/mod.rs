@@ -5,6 +5,7 @@
 //! here.
 
 mod redb;
+mod reopening;
 
 pub use self::redb::RedbStore;
 use bytes::Bytes;
@@ -59,6 +60,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// sha256 of what the watched file held when it last agreed with the current version.
     fn file_sha256(&self) -> Result<Option<String>, StoreError>;
+
+    /// The standing orders; none of revision 0 before the first one.
+    fn orders(&self) -> Result<v1::Orders, StoreError>;
+
+    /// Replaces the standing orders; durable on return.
+    fn set_orders(&self, orders: &v1::Orders) -> Result<(), StoreError>;
 }
 
 /// Why the store did not do as asked.
@@ -86,6 +93,14 @@ pub enum StoreError {
         /// Why.
         source: prost::DecodeError,
     },
+    /// The standing orders do not decode.
+    #[error("the standing orders in the store do not decode: {0}")]
+    Orders(prost::DecodeError),
+    /// A later build has written them.
+    #[error(
+        "the standing orders in the store have format {0}, which this build does not know; start the newer one"
+    )]
+    OrdersFormat(u64),
     /// A version that must be there is not.
     #[error("version {0} is not in the store")]
     Missing(u64),

@@ -1,11 +1,14 @@
 //! The embedded store: one redb file, every write one durable transaction.
 
+use super::reopening::Reopening;
 use super::{HISTORY, Store, StoreError, StoredVersion};
 use crate::digest::sha256_hex;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::v1::{self, VersionState};
-use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction,
+};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -15,15 +18,21 @@ const SOURCES: TableDefinition<'_, u64, &str> = TableDefinition::new("sources");
 const TABLES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tables");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
+const MESSAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("messages");
 
 const CURRENT: &str = "current_version";
 const LAST_ALLOCATED: &str = "last_allocated_version";
 const CLUSTER_ID: &str = "cluster_id";
 const FILE_SHA256: &str = "file_sha256";
+const ORDERS: &str = "orders";
+const ORDERS_FORMAT: &str = "orders_format";
+
+/// Of the standing orders: an encoded `v1::Orders`.
+const FORMAT: u64 = 1;
 
 /// Versions in a redb database.
 pub struct RedbStore {
-    database: Database,
+    database: Reopening,
     cluster_id: String,
 }
 
@@ -33,58 +42,27 @@ impl RedbStore {
         make_private_dir(dir).map_err(|source| StoreError::File { path: dir.to_owned(), source })?;
         let path = dir.join("versions.redb");
         make_private_file(&path).map_err(|source| StoreError::File { path: path.clone(), source })?;
-        let database = match Database::create(&path) {
-            Ok(database) => database,
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Locked(path)),
-            Err(error) => return Err(StoreError::Database(error.into())),
-        };
-        Self::recover(database)
+        let file = path.clone();
+        Self::recover(Reopening::new(path, Box::new(move || Database::create(&file)))?)
     }
 
-    /// Makes the tables, and settles what a control plane that died has left undecided.
-    fn recover(database: Database) -> Result<Self, StoreError> {
-        let write = database.begin_write()?;
-        let cluster_id = {
-            write.open_table(SOURCES)?;
-            write.open_table(TABLES)?;
-            write.open_table(NUMBERS)?;
-            let mut texts = write.open_table(TEXTS)?;
-            let known = texts.get(CLUSTER_ID)?.map(|id| id.value().to_owned());
-            match known {
-                Some(id) => id,
-                None => {
-                    let id = uuid::Uuid::new_v4().to_string();
-                    texts.insert(CLUSTER_ID, id.as_str())?;
-                    id
-                }
-            }
-        };
-        for version in preparing(&write)? {
-            // no Commit of it can have been sent: that needs the decision stored first
-            update_record(&write, version, |record| {
-                record.state = VersionState::Rejected.into();
-                record.detail = "control plane restarted".to_owned();
-            })?;
-        }
-        write.commit()?;
+    pub(super) fn recover(database: Reopening) -> Result<Self, StoreError> {
+        let cluster_id = database.call(settle)?;
         Ok(Self { database, cluster_id })
     }
 
-    fn write(
-        &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let write = self.database.begin_write()?;
-        change(&write)?;
-        // redb's default durability: on return the data is on disk
-        write.commit()?;
-        Ok(())
+    fn write(&self, change: impl Fn(&WriteTransaction) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.database.call(|database| {
+            let write = database.begin_write()?;
+            change(&write)?;
+            // redb's default durability: on return the data is on disk
+            write.commit()?;
+            Ok(())
+        })
     }
 
-    fn number(&self, name: &str) -> Result<u64, StoreError> {
-        let read = self.database.begin_read()?;
-        let numbers = read.open_table(NUMBERS)?;
-        Ok(numbers.get(name)?.map_or(0, |number| number.value()))
+    fn read<T>(&self, call: impl Fn(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.database.call(|database| call(&database.begin_read()?))
     }
 }
 
@@ -94,40 +72,30 @@ impl Store for RedbStore {
     }
 
     fn current(&self) -> Result<Option<StoredVersion>, StoreError> {
-        match self.number(CURRENT)? {
+        self.read(|read| match number(read, CURRENT)? {
             0 => Ok(None),
-            version => self.version(version)?.map(Some).ok_or(StoreError::Missing(version)),
-        }
+            current => version(read, current)?.map(Some).ok_or(StoreError::Missing(current)),
+        })
     }
 
     fn last_allocated(&self) -> Result<u64, StoreError> {
-        self.number(LAST_ALLOCATED)
+        self.read(|read| number(read, LAST_ALLOCATED))
     }
 
-    fn version(&self, version: u64) -> Result<Option<StoredVersion>, StoreError> {
-        let read = self.database.begin_read()?;
-        let records = read.open_table(RECORDS)?;
-        let Some(record) = records.get(version)? else { return Ok(None) };
-        let sources = read.open_table(SOURCES)?;
-        let tables = read.open_table(TABLES)?;
-        let source = sources.get(version)?.ok_or(StoreError::Missing(version))?;
-        let table = tables.get(version)?.ok_or(StoreError::Missing(version))?;
-        Ok(Some(StoredVersion {
-            record: decode(version, record.value())?,
-            source: source.value().to_owned(),
-            table: Bytes::copy_from_slice(table.value()),
-        }))
+    fn version(&self, wanted: u64) -> Result<Option<StoredVersion>, StoreError> {
+        self.read(|read| version(read, wanted))
     }
 
     fn list(&self, limit: usize) -> Result<Vec<v1::Version>, StoreError> {
-        let read = self.database.begin_read()?;
-        let records = read.open_table(RECORDS)?;
-        let mut newest = Vec::new();
-        for entry in records.iter()?.rev().take(limit) {
-            let (version, record) = entry?;
-            newest.push(decode(version.value(), record.value())?);
-        }
-        Ok(newest)
+        self.read(|read| {
+            let records = read.open_table(RECORDS)?;
+            let mut newest = Vec::new();
+            for entry in records.iter()?.rev().take(limit) {
+                let (version, record) = entry?;
+                newest.push(decode(version.value(), record.value())?);
+            }
+            Ok(newest)
+        })
     }
 
     fn allocate(&self, version: &StoredVersion) -> Result<(), StoreError> {
@@ -182,10 +150,82 @@ impl Store for RedbStore {
     }
 
     fn file_sha256(&self) -> Result<Option<String>, StoreError> {
-        let read = self.database.begin_read()?;
-        let texts = read.open_table(TEXTS)?;
-        Ok(texts.get(FILE_SHA256)?.map(|hash| hash.value().to_owned()))
+        self.read(|read| {
+            let texts = read.open_table(TEXTS)?;
+            Ok(texts.get(FILE_SHA256)?.map(|hash| hash.value().to_owned()))
+        })
     }
+
+    fn orders(&self) -> Result<v1::Orders, StoreError> {
+        self.read(|read| {
+            let format = number(read, ORDERS_FORMAT)?;
+            if format > FORMAT {
+                return Err(StoreError::OrdersFormat(format));
+            }
+            let messages = read.open_table(MESSAGES)?;
+            match messages.get(ORDERS)? {
+                Some(encoded) => v1::Orders::decode(encoded.value()).map_err(StoreError::Orders),
+                None => Ok(v1::Orders::default()),
+            }
+        })
+    }
+
+    fn set_orders(&self, orders: &v1::Orders) -> Result<(), StoreError> {
+        self.write(|write| {
+            write.open_table(NUMBERS)?.insert(ORDERS_FORMAT, FORMAT)?;
+            write.open_table(MESSAGES)?.insert(ORDERS, orders.encode_to_vec().as_slice())?;
+            Ok(())
+        })
+    }
+}
+
+fn number(read: &ReadTransaction, name: &str) -> Result<u64, StoreError> {
+    let numbers = read.open_table(NUMBERS)?;
+    Ok(numbers.get(name)?.map_or(0, |number| number.value()))
+}
+
+fn version(read: &ReadTransaction, version: u64) -> Result<Option<StoredVersion>, StoreError> {
+    let records = read.open_table(RECORDS)?;
+    let Some(record) = records.get(version)? else { return Ok(None) };
+    let sources = read.open_table(SOURCES)?;
+    let tables = read.open_table(TABLES)?;
+    let source = sources.get(version)?.ok_or(StoreError::Missing(version))?;
+    let table = tables.get(version)?.ok_or(StoreError::Missing(version))?;
+    Ok(Some(StoredVersion {
+        record: decode(version, record.value())?,
+        source: source.value().to_owned(),
+        table: Bytes::copy_from_slice(table.value()),
+    }))
+}
+
+/// Makes the tables, and settles what a control plane that died has left undecided; returns the cluster's name.
+fn settle(database: &Database) -> Result<String, StoreError> {
+    let write = database.begin_write()?;
+    let cluster_id = {
+        write.open_table(SOURCES)?;
+        write.open_table(TABLES)?;
+        write.open_table(NUMBERS)?;
+        write.open_table(MESSAGES)?;
+        let mut texts = write.open_table(TEXTS)?;
+        let known = texts.get(CLUSTER_ID)?.map(|id| id.value().to_owned());
+        match known {
+            Some(id) => id,
+            None => {
+                let id = uuid::Uuid::new_v4().to_string();
+                texts.insert(CLUSTER_ID, id.as_str())?;
+                id
+            }
+        }
+    };
+    for version in preparing(&write)? {
+        // no Commit of it can have been sent: that needs the decision stored first
+        update_record(&write, version, |record| {
+            record.state = VersionState::Rejected.into();
+            record.detail = "control plane restarted".to_owned();
+        })?;
+    }
+    write.commit()?;
+    Ok(cluster_id)
 }
 
 fn mark_in_file(write: &WriteTransaction, version: u64) -> Result<(), StoreError> {

@@ -1,9 +1,14 @@
 //! The store keeps what it was told across a restart, and never loses the current version.
 
+use super::reopening::Reopening;
 use super::{HISTORY, RedbStore, Store, StoreError, StoredVersion};
 use crate::digest::sha256_hex;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proto::v1::{self, VersionState};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn version(number: u64) -> StoredVersion {
     StoredVersion {
@@ -124,4 +129,85 @@ fn the_store_is_readable_by_its_user_alone() {
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("versions.redb")), 0o600);
+}
+
+#[test]
+fn standing_orders_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let drained = v1::DrainedTarget { upstream: "u".to_owned(), addr: "http://a:1".to_owned(), by: None };
+    let orders = v1::Orders { revision: 3, drained: vec![drained], ..v1::Orders::default() };
+    {
+        let store = open(&dir);
+        assert_eq!(store.orders().unwrap(), v1::Orders::default());
+        store.set_orders(&orders).unwrap();
+    }
+    assert_eq!(open(&dir).orders().unwrap(), orders);
+}
+
+/// A disk that can be full.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn store(&self) -> RedbStore {
+        let disk = self.clone();
+        let open = move || redb::Builder::new().create_with_backend(disk.clone());
+        RedbStore::recover(Reopening::new("the disk".into(), Box::new(open)).expect("opens"))
+            .expect("recovers")
+    }
+
+    fn has_room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = offset as usize;
+        out.copy_from_slice(&self.bytes.lock()[start..start + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.has_room()?;
+        self.bytes.lock().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.has_room()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.has_room()?;
+        let start = offset as usize;
+        self.bytes.lock()[start..start + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_fails_writes_until_it_has_room_and_no_longer() {
+    let disk = Disk::default();
+    let store = disk.store();
+    store.allocate(&version(1)).unwrap();
+    store.commit(1, true).unwrap();
+    disk.full.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        let error = store.allocate(&version(2)).expect_err("the disk is full");
+        assert!(matches!(error, StoreError::Database(_)), "{error}");
+    }
+    disk.full.store(false, Ordering::Relaxed);
+    store.allocate(&version(2)).unwrap();
+    store.commit(2, false).unwrap();
+    assert_eq!(store.current().unwrap().expect("current").record.version, 2);
+    drop(store);
+    assert_eq!(disk.store().current().unwrap().expect("current").record.version, 2);
 }

@@ -60,6 +60,17 @@ impl FakeDataPlane {
         self.say(Up::Active(v1::Active { version, sha256, took_us: 1 })).await;
     }
 
+    pub(super) async fn orders(&mut self) -> v1::Orders {
+        match self.next().await {
+            Some(Down::Orders(orders)) => orders,
+            other => panic!("orders were due, not {other:?}"),
+        }
+    }
+
+    pub(super) async fn confirm(&self, orders: &v1::Orders) {
+        self.say(Up::OrdersApplied(v1::OrdersApplied { revision: orders.revision })).await;
+    }
+
     /// Takes the one version it is sent; on a machine so busy that it is sent again, once more.
     pub(super) async fn catch_up(&mut self) -> v1::Snapshot {
         let mut snapshot = self.snapshot().await;
@@ -92,6 +103,7 @@ impl FakeDataPlane {
                     self.active(&snapshot).await;
                 }
                 Down::Abort(_) => prepared = None,
+                Down::Orders(orders) => self.confirm(&orders).await,
             }
         }
         active

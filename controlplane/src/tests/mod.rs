@@ -2,6 +2,7 @@
 
 mod data_plane;
 mod doors;
+mod orders;
 mod rollouts;
 
 use crate::{Bound, Settings, start};

@@ -12,7 +12,7 @@ use crate::status::{Board, Identity};
 use candidate::{Build, Candidate};
 use listeners::Listeners;
 use policy::diagnostic::{Code, Diagnostic};
-use proto::v1::Snapshot;
+use proto::v1::{Orders, Snapshot};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
@@ -85,13 +85,41 @@ impl Activation {
         }
     }
 
+    /// Carries out standing orders, for this table and for every later one; returns their revision once they hold.
+    /// `None`: they are another cluster's.
+    pub async fn obey(&mut self, orders: Orders) -> Option<u64> {
+        let ours = self.board.get().cluster_id;
+        if !ours.is_empty() && ours != orders.cluster_id {
+            tracing::warn!(ours, theirs = orders.cluster_id, "orders of another cluster are not carried out");
+            return None;
+        }
+        let (revision, drained, held) = (orders.revision, orders.drained.len(), orders.held.len());
+        self.gateway.obey(orders.clone());
+        tracing::info!(revision, drained, held, "standing orders in force");
+        let disk = Arc::clone(&self.disk);
+        let not_stored = match spawn_blocking(move || disk.store_orders(&orders)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panicked) => Some(panicked.to_string()),
+        };
+        if let Some(error) = &not_stored {
+            tracing::error!(error, "the standing orders hold, but a restart would not know them");
+        }
+        self.board.update(|running| {
+            running.orders_revision = revision;
+            running.orders_not_stored = not_stored;
+        });
+        Some(revision)
+    }
+
     /// Serves the snapshot on disk unless something serves already. What goes wrong is logged, never fatal.
     pub async fn restore(&mut self) {
         if self.board.get().active.is_some() {
             return;
         }
-        let Some(snapshot) = self.load().await else { return };
+        let Some(snapshot) = self.load(Disk::load).await else { return };
         self.board.update(|running| running.cluster_id.clone_from(&snapshot.cluster_id));
+        self.restore_orders().await;
         let (version, begun) = (snapshot.version, Instant::now());
         match self.build(snapshot, None).await {
             Ok(candidate) => {
@@ -104,20 +132,32 @@ impl Activation {
         }
     }
 
-    async fn load(&self) -> Option<Snapshot> {
+    /// Those of this cluster; the control plane sends what has changed since.
+    async fn restore_orders(&mut self) {
+        let Some(orders) = self.load(Disk::load_orders).await else { return };
+        if orders.cluster_id == self.board.get().cluster_id {
+            self.board.update(|running| running.orders_revision = orders.revision);
+            self.gateway.obey(Orders { resets: Vec::new(), ..orders });
+        }
+    }
+
+    async fn load<T: Send + 'static>(
+        &self,
+        load: impl FnOnce(&Disk) -> Result<Option<T>, LoadError> + Send + 'static,
+    ) -> Option<T> {
         let disk = Arc::clone(&self.disk);
-        match spawn_blocking(move || disk.load()).await {
-            Ok(Ok(snapshot)) => snapshot,
+        match spawn_blocking(move || load(&disk)).await {
+            Ok(Ok(loaded)) => loaded,
             Ok(Err(error @ LoadError::Corrupt { .. })) => {
-                tracing::error!(%error, "no snapshot to start from");
+                tracing::error!(%error, "nothing to start from");
                 None
             }
             Ok(Err(LoadError::Unreadable { path, source })) => {
-                tracing::error!(path = %path.display(), error = %source, "no snapshot to start from");
+                tracing::error!(path = %path.display(), error = %source, "nothing to start from");
                 None
             }
             Err(error) => {
-                tracing::error!(%error, "reading the snapshot on disk failed");
+                tracing::error!(%error, "reading the state directory failed");
                 None
             }
         }

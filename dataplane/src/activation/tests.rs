@@ -328,3 +328,69 @@ async fn a_draining_instance_takes_configs_and_opens_nothing() {
     assert_eq!(it.on_disk(), Some(2), "its next start is not behind");
     assert_eq!(it.serving(), Some((2, "orders".to_owned())));
 }
+
+fn drain(revision: u64) -> Orders {
+    let drained =
+        proto::v1::DrainedTarget { upstream: "users".into(), addr: "http://127.0.0.1:9".into(), by: None };
+    Orders { cluster_id: CLUSTER.into(), revision, drained: vec![drained], ..Orders::default() }
+}
+
+impl Fixture {
+    fn is_drained(&self) -> bool {
+        self.gateway.table().unwrap().upstreams[0].targets[0].state.is_drained()
+    }
+}
+
+#[tokio::test]
+async fn orders_hold_for_the_table_that_serves_and_for_every_later_one() {
+    let mut it = Fixture::new();
+    it.activate(snapshot(1, 0, "users")).await;
+    assert_eq!(it.activation.obey(drain(1)).await, Some(1));
+    assert!(it.is_drained());
+    assert_eq!((it.board.get().orders_revision, it.board.get().orders_not_stored), (1, None));
+    it.activate(snapshot(2, 0, "orders")).await;
+    assert!(!it.is_drained(), "the same address in another upstream is another target");
+    it.activate(snapshot(3, 0, "users")).await;
+    assert!(it.is_drained(), "it came back new, and still is not wanted");
+    it.activation.obey(Orders { drained: Vec::new(), ..drain(2) }).await;
+    assert!(!it.is_drained());
+}
+
+#[tokio::test]
+async fn orders_given_before_the_first_config_hold_when_it_comes() {
+    let mut it = Fixture::new();
+    assert_eq!(it.activation.obey(drain(7)).await, Some(7));
+    it.activate(snapshot(1, 0, "users")).await;
+    assert!(it.is_drained());
+}
+
+#[tokio::test]
+async fn a_restart_goes_by_the_standing_orders_without_a_control_plane() {
+    let mut it = Fixture::new();
+    it.activate(snapshot(1, 0, "users")).await;
+    it.activation.obey(drain(4)).await;
+    let mut it = it.restart();
+    it.activation.restore().await;
+    assert!(it.is_drained());
+    assert_eq!(it.board.get().orders_revision, 4);
+}
+
+#[tokio::test]
+async fn orders_of_another_cluster_are_not_carried_out() {
+    let mut it = Fixture::new();
+    it.activate(snapshot(1, 0, "users")).await;
+    assert_eq!(it.activation.obey(Orders { cluster_id: "b".into(), ..drain(1) }).await, None);
+    assert!(!it.is_drained());
+    assert_eq!(it.activation.disk.load_orders().unwrap(), None);
+}
+
+#[tokio::test]
+async fn orders_that_cannot_be_written_hold_and_are_reported() {
+    let mut it = Fixture::new();
+    it.activate(snapshot(1, 0, "users")).await;
+    fs::remove_dir_all(it.dir.path()).unwrap();
+    assert_eq!(it.activation.obey(drain(1)).await, Some(1));
+    assert!(it.is_drained());
+    let not_stored = crate::status::report(&it.board.get(), &it.gateway).not_stored;
+    assert!(not_stored.starts_with("standing orders: "), "{not_stored}");
+}

@@ -112,6 +112,7 @@ impl Control {
             admin,
             workers,
             started_ms,
+            orders_revision: running.orders_revision,
         }
     }
 }

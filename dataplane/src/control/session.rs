@@ -2,13 +2,15 @@
 
 use super::{Control, JOIN_TIMEOUT, MAX_MESSAGE, STATUS_EVERY};
 use crate::activation::{Committed, NotPrepared};
-use crate::status;
+use crate::clock;
+use crate::status::{self, Rates};
 use policy::diagnostic::Diagnostic;
 use proto::v1::control_plane_message::Message as Order;
 use proto::v1::data_plane_message::Message as Fact;
 use proto::v1::discovery_client::DiscoveryClient;
 use proto::v1::{
-    Abort, Active, Commit, ControlPlaneMessage, DataPlaneMessage, Prepare, Prepared, Rejected, Snapshot,
+    Abort, Active, Commit, ControlPlaneMessage, DataPlaneMessage, InstanceStatus, Orders, OrdersApplied,
+    Prepare, Prepared, Rejected, Snapshot,
 };
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -25,6 +27,7 @@ pub(super) struct Session<'a> {
     control: &'a mut Control,
     outbox: mpsc::Sender<DataPlaneMessage>,
     inbox: Streaming<ControlPlaneMessage>,
+    rates: Rates,
 }
 
 /// Why a session is over. There is no good reason: a control plane never hangs up on purpose.
@@ -53,7 +56,7 @@ impl<'a> Session<'a> {
         send(&outbox, Fact::Hello(control.hello()))?;
         let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
         tracing::info!(control_plane = %control.control_plane, "joined the control plane");
-        Ok(Self { control, outbox, inbox })
+        Ok(Self { control, outbox, inbox, rates: Rates::default() })
     }
 
     /// Obeys and reports until it ends.
@@ -69,7 +72,7 @@ impl<'a> Session<'a> {
                     Err(status) => Err(Ended::Rpc(status)),
                 },
                 () = changed(&mut changes) => self.send_status(),
-                _ = ticks.tick() => self.send_status(),
+                _ = ticks.tick() => self.send_tick(),
             };
             if let Err(ended) = step {
                 return ended;
@@ -89,7 +92,16 @@ impl<'a> Session<'a> {
                 self.control.activation.abort(version);
                 Ok(())
             }
+            Some(Order::Orders(orders)) => self.orders(orders).await,
             None => Err(Ended::Malformed("a message that this version does not know")),
+        }
+    }
+
+    /// Confirmed once they hold; those of another cluster are not carried out and not confirmed.
+    async fn orders(&mut self, orders: Orders) -> Result<(), Ended> {
+        match self.control.activation.obey(orders).await {
+            Some(revision) => self.send(Fact::OrdersApplied(OrdersApplied { revision })),
+            None => Ok(()),
         }
     }
 
@@ -118,9 +130,22 @@ impl<'a> Session<'a> {
         self.send(Fact::Active(Active { version, sha256, took_us }))
     }
 
+    /// Told at once: what a commit, an order or a drain has changed.
     fn send_status(&self) -> Result<(), Ended> {
+        let mut status = self.report();
+        self.rates.carry_over(&mut status);
+        self.send(Fact::Status(status))
+    }
+
+    fn send_tick(&mut self) -> Result<(), Ended> {
+        let mut status = self.report();
+        self.rates.tick(&mut status, clock::now());
+        self.send(Fact::Status(status))
+    }
+
+    fn report(&self) -> InstanceStatus {
         let Control { board, gateway, .. } = &*self.control;
-        self.send(Fact::Status(status::report(&board.get(), gateway)))
+        status::report(&board.get(), gateway)
     }
 
     fn send(&self, fact: Fact) -> Result<(), Ended> {

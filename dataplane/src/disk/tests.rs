@@ -84,7 +84,7 @@ fn damage_anywhere_in_the_file_is_found_and_set_aside() {
         fs::write(disk.path(), &bad).unwrap();
         assert!(matches!(disk.load(), Err(LoadError::Corrupt { .. })), "byte {at}");
         assert!(!disk.path().exists());
-        assert_eq!(fs::read(disk.dir.join(ASIDE)).unwrap(), bad);
+        assert_eq!(fs::read(disk.path().with_extension(ASIDE)).unwrap(), bad);
         assert!(disk.load().unwrap().is_none(), "the next start is a clean one");
     }
 }
@@ -107,4 +107,21 @@ fn two_data_planes_do_not_share_a_directory() {
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
     drop(disk);
     Disk::open(dir.path().join("a/b")).unwrap();
+}
+
+#[test]
+fn standing_orders_are_kept_beside_the_snapshot_as_safely() {
+    let (_dir, disk) = opened();
+    assert!(disk.load_orders().unwrap().is_none());
+    let orders = |revision| Orders { cluster_id: "c1".into(), revision, ..Orders::default() };
+    disk.store_orders(&orders(1)).unwrap();
+    disk.store_orders(&orders(2)).unwrap();
+    assert_eq!(disk.load_orders().unwrap(), Some(orders(2)));
+    let path = disk.dir.join("orders");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    disk.stage(&snapshot(1)).unwrap().commit().unwrap();
+    fs::copy(disk.path(), &path).unwrap();
+    assert!(matches!(disk.load_orders(), Err(LoadError::Corrupt { .. })), "a snapshot is no set of orders");
+    assert_eq!(files(&disk), ["lock", "orders.corrupt", "snapshot"]);
 }

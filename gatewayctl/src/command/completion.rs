@@ -1,14 +1,17 @@
-//! `gatewayctl completion`: the shell asks gatewayctl itself, so that names of instances and versions are live.
+//! `gatewayctl completion`: the shell asks gatewayctl itself, so that names of instances, routes, targets and
+//! versions are live.
 
 use crate::client::{self, Admin};
 use crate::command::Cli;
+use crate::command::status::table;
 use crate::console;
 use crate::context::{Contexts, Wanted};
 use crate::exit::{Exit, Failure};
 use clap::{Args, CommandFactory as _};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, EnvCompleter as _};
-use proto::v1::{GetStatusRequest, ListVersionsRequest};
+use policy::config::{GatewayConfig, TargetConfig};
+use proto::v1::{GetStatusRequest, GetStatusResponse, ListVersionsRequest};
 use std::future::Future;
 use std::time::Duration;
 
@@ -72,14 +75,46 @@ pub fn contexts() -> Vec<CompletionCandidate> {
 
 /// Names of the instances that the control plane knows.
 pub fn instances() -> Vec<CompletionCandidate> {
-    ask(async |mut admin: Admin| {
-        let status = admin.get_status(GetStatusRequest {}).await.ok()?.into_inner();
-        Some(status.instances)
+    let instances = fleet().map(|status| status.instances).unwrap_or_default();
+    instances
+        .into_iter()
+        .filter_map(|instance| Some(CompletionCandidate::new(instance.hello?.instance)))
+        .collect()
+}
+
+/// Names of the routes in the current config.
+pub fn routes() -> Vec<CompletionCandidate> {
+    names(|config| config.routes.into_iter().map(|route| route.name).collect())
+}
+
+/// Every target of the current config, as `UPSTREAM/ADDR`.
+pub fn targets() -> Vec<CompletionCandidate> {
+    names(|config| {
+        let named = config.upstreams.into_iter().map(|upstream| (upstream.name, upstream.targets));
+        let inline = config.routes.into_iter().map(|route| (route.name, route.targets));
+        let of = |(name, targets): (String, Vec<TargetConfig>)| {
+            targets.into_iter().map(move |target| format!("{name}/{}", target.addr))
+        };
+        named.chain(inline).flat_map(of).collect()
     })
-    .unwrap_or_default()
-    .into_iter()
-    .filter_map(|instance| Some(CompletionCandidate::new(instance.hello?.instance)))
-    .collect()
+}
+
+/// The targets that an operator has drained.
+pub fn drained() -> Vec<CompletionCandidate> {
+    let drained = fleet().and_then(|status| status.orders).unwrap_or_default().drained;
+    drained
+        .into_iter()
+        .map(|one| CompletionCandidate::new(format!("{}/{}", one.upstream, one.addr)))
+        .collect()
+}
+
+fn names(of: impl FnOnce(GatewayConfig) -> Vec<String>) -> Vec<CompletionCandidate> {
+    let config = fleet().and_then(|status| table(&status).ok());
+    config.map(of).unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn fleet() -> Option<GetStatusResponse> {
+    ask(async |mut admin: Admin| Some(admin.get_status(GetStatusRequest {}).await.ok()?.into_inner()))
 }
 
 /// Versions of the history, with their notes.

@@ -8,6 +8,7 @@ use crate::output::{self, API_VERSION};
 use crate::source::{self, Change, Source};
 use clap::Args;
 use owo_colors::OwoColorize as _;
+use policy::config::load::masked;
 use serde::Serialize;
 use similar::TextDiff;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ pub struct Diff {
     #[arg(short, long, value_enum, default_value_t = DiffFormat::Text)]
     output: DiffFormat,
 }
+
+const SECRETS: &str = "secrets written into the file are masked and not compared: `gatewayctl apply --dry-run` tells \
+    whether they change anything";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum DiffFormat {
@@ -48,7 +52,11 @@ struct Document {
 
 impl Diff {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let source = Source::read(&self.file)?;
+        let mut source = Source::read(&self.file)?;
+        // the control plane masks its side, and a diff is no place for secrets either
+        let written = masked(&source.text).unwrap_or_else(|| source.text.clone());
+        let has_secrets = written != source.text;
+        source.text = written;
         let (version, current) = current_source(&mut global.connect().await?).await?;
         let diff = unified(&current, &source.text, version, &source.name);
         let changes = source::changes(&current, &source.text);
@@ -58,6 +66,9 @@ impl Diff {
                 console::data(&coloured(&diff))?;
                 if differs {
                     console::note(&summary(changes.as_deref()));
+                }
+                if has_secrets {
+                    console::note(SECRETS);
                 }
             }
             DiffFormat::Json | DiffFormat::Yaml => {

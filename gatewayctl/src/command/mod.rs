@@ -1,14 +1,17 @@
 //! The commands, one file each, and what is common to their command lines.
 
 pub mod apply;
+pub mod breaker;
 pub mod completion;
 pub mod dev;
 pub mod diff;
 pub mod get;
+mod order;
 pub mod push;
 pub mod rollout;
 pub mod schema;
 pub mod status;
+pub mod target;
 pub mod validate;
 
 use crate::client::{self, Admin};
@@ -71,6 +74,10 @@ pub enum Command {
     Status(status::Status),
     /// Follow, list and undo rollouts
     Rollout(rollout::Rollout),
+    /// Take a target out of service on every instance, or put it back
+    Target(target::Target),
+    /// Reset a route's circuit breaker on every instance, or hold it open or closed
+    Breaker(breaker::Breaker),
     /// Send the current version again to instances and wait for their acknowledgement
     Push(push::Push),
     /// Run control plane, one data plane and demo targets in this process
@@ -93,6 +100,8 @@ impl Cli {
             Command::Status(status) => block_on(status.run(&global)),
             Command::Rollout(rollout) => block_on(rollout.run(&global)),
             Command::Push(push) => block_on(push.run(&global)),
+            Command::Target(target) => block_on(target.run(&global)),
+            Command::Breaker(breaker) => block_on(breaker.run(&global)),
         }
     }
 }
@@ -106,7 +115,7 @@ fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit
     runtime.block_on(command)
 }
 
-/// The form of a rollout's outcome on standard output.
+/// The form of an outcome on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutcomeFormat {
     /// One sentence
@@ -115,10 +124,10 @@ pub enum OutcomeFormat {
     Yaml,
 }
 
-/// How a command that causes a rollout waits and tells.
+/// How a command that changes the fleet waits and tells.
 #[derive(Debug, Args)]
 pub struct Waiting {
-    /// How long the fleet may take to prepare, and again to confirm
+    /// How long the fleet may take for each step: to prepare a config, to confirm
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     pub timeout: Duration,
     /// Form of the outcome

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // outside of a test function too, a panic fails the test
 
 mod dev;
+mod orders;
 mod outcomes;
+mod protection;
 mod rendering;
 mod support;
 mod usage;

@@ -19,18 +19,25 @@ pub struct Script {
     pub versions: ListVersionsResponse,
     /// One list of events for each call that causes or follows a rollout, in turn.
     pub rollouts: Vec<Vec<RolloutEvent>>,
+    /// The answer to an order; none: nothing of that name.
+    pub order: Option<OrderResponse>,
 }
 
 /// A running fake; it ends with the test's process.
 pub struct Fake {
     pub address: SocketAddr,
     applied: Arc<Mutex<Vec<ApplyRequest>>>,
+    ordered: Arc<Mutex<Vec<OrderRequest>>>,
 }
 
 impl Fake {
     pub fn start(script: Script) -> Self {
-        let applied = Arc::default();
-        let service = Service { script: Mutex::new(script), applied: Arc::clone(&applied) };
+        let (applied, ordered) = (Arc::default(), Arc::default());
+        let service = Service {
+            script: Mutex::new(script),
+            applied: Arc::clone(&applied),
+            ordered: Arc::clone(&ordered),
+        };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,7 +52,7 @@ impl Fake {
                     .unwrap();
             });
         });
-        Self { address, applied }
+        Self { address, applied, ordered }
     }
 
     /// `gatewayctl` speaking to this control plane.
@@ -58,6 +65,11 @@ impl Fake {
     /// The requests to apply, in turn.
     pub fn applied(&self) -> Vec<ApplyRequest> {
         self.applied.lock().clone()
+    }
+
+    /// The orders, in turn.
+    pub fn ordered(&self) -> Vec<OrderRequest> {
+        self.ordered.lock().clone()
     }
 }
 
@@ -75,6 +87,7 @@ pub fn gatewayctl(arguments: &[&str]) -> Command {
 struct Service {
     script: Mutex<Script>,
     applied: Arc<Mutex<Vec<ApplyRequest>>>,
+    ordered: Arc<Mutex<Vec<OrderRequest>>>,
 }
 
 type Events = tokio_stream::Iter<std::vec::IntoIter<Result<RolloutEvent, Status>>>;
@@ -131,6 +144,13 @@ impl Admin for Service {
         _: Request<ListVersionsRequest>,
     ) -> Result<Response<ListVersionsResponse>, Status> {
         Ok(Response::new(self.script.lock().versions.clone()))
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderResponse>, Status> {
+        self.ordered.lock().push(request.into_inner());
+        let answer = self.script.lock().order.clone();
+        let unknown = || Status::not_found("no upstream is named `usres`; did you mean `users`?");
+        answer.map(Response::new).ok_or_else(unknown)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{Bound, Settings};
 use fake::{FakeControlPlane, Member};
 use proto::v1::control_plane_message::Message as Order;
 use proto::v1::data_plane_message::Message as Fact;
-use proto::v1::{Abort, Commit, ControlPlaneMessage, Prepare, Snapshot};
+use proto::v1::{Abort, Commit, ControlPlaneMessage, DrainedTarget, HealthState, Orders, Prepare, Snapshot};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -78,6 +78,28 @@ async fn a_rollout_from_hello_to_active() {
     let status = member.status(|status| status.active_version == 1).await;
     assert_eq!(status.listening, [bound.listening()[0].to_string()]);
     assert_eq!(status.targets[0].addr, "http://127.0.0.1:9");
+}
+
+#[tokio::test]
+async fn orders_are_confirmed_once_they_hold_and_told_in_the_status_and_the_next_hello() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plane = FakeControlPlane::start().await;
+    let _bound = start(&plane.uri, dir.path());
+    let mut member = plane.joined().await;
+    roll_out(&mut member, snapshot(1, 0, "users")).await;
+
+    let drained = DrainedTarget { upstream: "users".into(), addr: "http://127.0.0.1:9".into(), by: None };
+    let orders =
+        Orders { cluster_id: CLUSTER.into(), revision: 3, drained: vec![drained], ..Orders::default() };
+    member.order(Order::Orders(orders)).await;
+    let Fact::OrdersApplied(applied) = member.answer().await else { panic!("not confirmed") };
+    assert_eq!(applied.revision, 3);
+    let status = member.status(|status| status.orders_revision == 3).await;
+    let health = status.targets[0].health.clone().unwrap();
+    assert_eq!(health.state(), HealthState::Drained);
+    assert!(!health.reason.is_empty() && health.since_ms > 0, "{health:?}");
+    drop(member);
+    assert_eq!(plane.joined().await.hello.orders_revision, 3);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::instances::{Instance, instances};
-use super::targets::summed;
+use super::targets::verdicts;
 use crate::output::{Resource, Row};
 use jiff::Timestamp;
 use policy::config::GatewayConfig;
@@ -29,8 +29,8 @@ pub struct Fleet {
 
 pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
     let instances = instances(status);
-    let targets = summed(status, config);
-    let failing = targets.iter().filter(|target| target.state > State::Unknown);
+    let targets = verdicts(status, config);
+    let failing = targets.iter().filter(|target| target.state.is_bad());
     let mut problems: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
     problems.extend(failing.map(|target| format!("{} {}: {}", target.upstream, target.addr, target.reason)));
     if !status.config_problem.is_empty() {
@@ -53,7 +53,7 @@ pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
         routes: config.routes.len(),
         targets_ready: targets
             .iter()
-            .filter(|target| matches!(target.state, State::Ok | State::Degraded))
+            .filter(|target| matches!(target.state, State::Ok | State::Recovering | State::Degraded))
             .count(),
         targets: targets.iter().filter(|target| target.state != State::Drained).count(),
         state: state(current, &problems),

@@ -1,6 +1,6 @@
 //! Instances: which version each data plane runs, and why if it is not the current one.
 
-use crate::output::{Resource, Row, Tone, age, moment};
+use crate::output::{Resource, Row, Tone, age, moment, rate};
 use jiff::Timestamp;
 use proto::v1::{self, GetStatusResponse, Hello, InstanceState, InstanceStatus};
 use serde::Serialize;
@@ -16,6 +16,7 @@ pub struct Instance {
     pub version: u64,
     pub sha256: String,
     pub connections: u64,
+    pub requests_per_second: f64,
     pub requests: u64,
     pub workers: u32,
     pub listening: Vec<String>,
@@ -48,8 +49,15 @@ impl From<&v1::Instance> for Instance {
         } = hello.unwrap_or_default();
         // what it said when it joined holds until its first report
         let told = status.unwrap_or(InstanceStatus { active_version, active_sha256, ..Default::default() });
-        let InstanceStatus { active_version, active_sha256, connections, requests_total, listening, .. } =
-            told;
+        let InstanceStatus {
+            active_version,
+            active_sha256,
+            connections,
+            requests_per_second,
+            requests_total,
+            listening,
+            ..
+        } = told;
         Self {
             name,
             state: word(state),
@@ -57,6 +65,7 @@ impl From<&v1::Instance> for Instance {
             version: active_version,
             sha256: active_sha256,
             connections,
+            requests_per_second,
             requests: requests_total,
             workers,
             listening,
@@ -75,7 +84,7 @@ impl From<&v1::Instance> for Instance {
 impl Instance {
     /// Why the fleet is not as it should be because of this instance: `dp-3 runs v6 (rejected: port 80 is taken)`.
     pub fn complaint(&self) -> Option<String> {
-        if self.is_current {
+        if self.is_current && self.reason.is_empty() {
             return None;
         }
         let Self { name, version, reason, .. } = self;
@@ -102,6 +111,7 @@ impl Resource for Instance {
             .cell("REASON", &self.reason)
             .cell("VERSION", format!("v{}", self.version))
             .cell("CONNECTIONS", self.connections)
+            .cell("REQ/S", rate(self.requests_per_second))
             .cell("REQUESTS", self.requests)
             .cell_if(wide, "WORKERS", self.workers)
             .cell_if(wide, "LISTENING", self.listening.join(","))

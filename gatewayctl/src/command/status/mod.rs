@@ -1,21 +1,28 @@
 //! `gatewayctl status`: what every instance runs and how it fares, once or watched.
 
+mod agreement;
+pub mod breakers;
 pub mod fleet;
+pub mod health;
 pub mod instances;
+pub mod limits;
+mod named;
 pub mod routes;
 pub mod targets;
 pub mod versions;
 
 use crate::client::{self, Admin};
-use crate::command::Global;
+use crate::command::{Global, completion};
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Resource, Tone};
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
+use health::Health;
 use jiff::Timestamp;
 use policy::config::{GatewayConfig, ServerConfig};
 use policy::snapshot;
-use proto::v1::{GetStatusRequest, GetStatusResponse, ListVersionsRequest};
+use proto::v1::{GetStatusRequest, GetStatusResponse, ListVersionsRequest, OrderedBy};
 use std::time::Duration;
 
 /// Show how the fleet, its routes and its targets fare
@@ -29,20 +36,49 @@ pub struct Status {
     shown: Shown,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 enum What {
     /// Which requests go where, and whether every instance does so
     #[command(alias = "route")]
-    Routes,
-    /// Servers behind the gateway, with their traffic
+    Routes(Routes),
+    /// Servers behind the gateway, with their state and traffic
     #[command(alias = "target")]
-    Targets,
+    Targets(Targets),
+    /// What probes and requests have found out about each target
+    Health(Targets),
+    /// Circuit breakers: which one is open, why, and when it is tried again
+    #[command(alias = "breaker")]
+    Breakers(Routes),
+    /// Rate limits, concurrency limits and retry budgets: how full they are and what they refuse
+    #[command(alias = "limit")]
+    Limits(Routes),
     /// Data planes and the version each one runs
     #[command(alias = "instance")]
-    Instances,
+    Instances(Instances),
     /// Versions of the config, newest first
     #[command(alias = "version")]
     Versions,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct Routes {
+    /// Only these; every one when none is named
+    #[arg(value_name = "ROUTE", add = ArgValueCandidates::new(completion::routes))]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct Targets {
+    /// Only these; every one when none is named
+    #[arg(value_name = "UPSTREAM[/ADDR]", add = ArgValueCandidates::new(completion::targets))]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct Instances {
+    /// Only these; every one when none is named
+    #[arg(value_name = "INSTANCE", add = ArgValueCandidates::new(completion::instances))]
+    names: Vec<String>,
 }
 
 /// How a status is shown.
@@ -54,6 +90,9 @@ struct Shown {
     /// Show it anew every 2 s, until interrupted
     #[arg(short, long, global = true)]
     watch: bool,
+    /// As this instance alone sees it
+    #[arg(long, global = true, value_name = "INSTANCE", add = ArgValueCandidates::new(completion::instances))]
+    instance: Option<String>,
 }
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -63,12 +102,12 @@ impl Status {
         let Self { what, shown } = self;
         let mut admin = global.connect().await?;
         if !shown.watch {
-            let (text, exit) = look(&mut admin, what, shown.output).await?;
+            let (text, exit) = look(&mut admin, what.as_ref(), &shown).await?;
             console::data(&text)?;
             return Ok(exit);
         }
         loop {
-            match look(&mut admin, what, shown.output).await {
+            match look(&mut admin, what.as_ref(), &shown).await {
                 Ok((text, _)) => console::data(&framed(&text, shown.output))?,
                 // the control plane may be on its way back
                 Err(failure) => console::error(&failure),
@@ -79,29 +118,48 @@ impl Status {
 }
 
 /// One look at the fleet: its text and what it means.
-async fn look(admin: &mut Admin, what: Option<What>, format: Format) -> Result<(String, Exit), Failure> {
+async fn look(admin: &mut Admin, what: Option<&What>, shown: &Shown) -> Result<(String, Exit), Failure> {
     let now = Timestamp::now();
-    if what == Some(What::Versions) {
-        let text = list(&versions::ask(admin, ListVersionsRequest { limit: 0 }).await?, format, now)?;
+    if what == Some(&What::Versions) {
+        let text = list(&versions::ask(admin, ListVersionsRequest { limit: 0 }).await?, shown.output, now)?;
         return Ok((text, Exit::Yes));
     }
     let response = admin.get_status(client::question(GetStatusRequest {})).await.map_err(client::failure)?;
-    show(&response.into_inner(), what, format, now)
+    let mut status = response.into_inner();
+    if let Some(instance) = &shown.instance {
+        status.instances = named::only(status.instances, instance)?;
+    }
+    show(&status, what, shown.output, now)
 }
 
 /// What is asked of a status, as text, and the exit code it deserves.
 fn show(
     status: &GetStatusResponse,
-    what: Option<What>,
+    what: Option<&What>,
     format: Format,
     now: Timestamp,
 ) -> Result<(String, Exit), Failure> {
     let config = table(status)?;
     let text = match what {
-        Some(What::Routes) => list(&routes::routes(status, &config), format, now)?,
-        Some(What::Instances) => list(&instances::instances(status), format, now)?,
-        Some(What::Targets) if format == Format::Wide => list(&targets::by_instance(status), format, now)?,
-        Some(What::Targets) => list(&targets::summed(status, &config), format, now)?,
+        Some(What::Routes(Routes { names })) => {
+            list(&named::of(routes::routes(status, &config), names)?, format, now)?
+        }
+        Some(What::Instances(Instances { names })) => {
+            list(&named::of(instances::instances(status), names)?, format, now)?
+        }
+        Some(What::Targets(Targets { names })) => {
+            list(&named::of(targets::targets(status, &config), names)?, format, now)?
+        }
+        Some(What::Health(Targets { names })) => {
+            let health = targets::targets(status, &config).into_iter().map(Health).collect();
+            list(&named::of(health, names)?, format, now)?
+        }
+        Some(What::Breakers(Routes { names })) => {
+            list(&named::of(breakers::breakers(status), names)?, format, now)?
+        }
+        Some(What::Limits(Routes { names })) => {
+            list(&named::of(limits::limits(status), names)?, format, now)?
+        }
         Some(What::Versions) | None => {
             let fleet = fleet::fleet(status, &config);
             let exit = if fleet.state == State::Ok { Exit::Yes } else { Exit::No };
@@ -155,11 +213,19 @@ fn framed(text: &str, format: Format) -> String {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
     Ok,
+    /// Back, with less than its share for now.
+    Recovering,
     /// By intent it takes no new requests.
     Drained,
     /// No instance has told.
     Unknown,
+    /// Not all that should work does; or the instances do not agree.
     Degraded,
+    /// Taken out for a time because of what requests saw of it.
+    Ejected,
+    /// Its health check fails.
+    Unhealthy,
+    /// It cannot be reached.
     Down,
 }
 
@@ -167,9 +233,12 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             State::Ok => "OK",
+            State::Recovering => "RECOVERING",
             State::Drained => "DRAINED",
             State::Unknown => "UNKNOWN",
             State::Degraded => "DEGRADED",
+            State::Ejected => "EJECTED",
+            State::Unhealthy => "UNHEALTHY",
             State::Down => "DOWN",
         }
     }
@@ -178,8 +247,24 @@ impl State {
         match self {
             State::Ok => Tone::Good,
             State::Drained => Tone::Plain,
-            State::Unknown | State::Degraded => Tone::Doubtful,
-            State::Down => Tone::Bad,
+            State::Recovering | State::Unknown | State::Degraded => Tone::Doubtful,
+            State::Ejected | State::Unhealthy | State::Down => Tone::Bad,
         }
     }
+
+    /// Whether something is known to be wrong with it.
+    pub fn is_bad(self) -> bool {
+        self > State::Unknown
+    }
+
+    /// Whether it gets no requests though it should.
+    pub fn is_out(self) -> bool {
+        self > State::Degraded
+    }
+}
+
+/// Who gave an order.
+fn author(by: &OrderedBy) -> String {
+    let author = if by.author.is_empty() { "an operator" } else { &by.author };
+    format!("by {author}")
 }

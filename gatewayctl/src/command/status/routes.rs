@@ -2,9 +2,10 @@
 
 use super::State;
 use super::instances::{Instance, instances};
-use super::targets::{Target, summed};
+use super::targets::{Verdict, verdicts};
 use crate::output::{Resource, Row};
 use jiff::Timestamp;
+use policy::config::health::OnAllUnhealthy;
 use policy::config::{GatewayConfig, RouteConfig};
 use proto::v1::GetStatusResponse;
 use serde::Serialize;
@@ -34,20 +35,37 @@ pub struct Route {
 
 /// In the order of the config.
 pub fn routes(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Route> {
-    let targets = summed(status, config);
-    let mut wanted: HashMap<&str, Vec<&Target>> = HashMap::new();
+    let targets = verdicts(status, config);
+    let mut wanted: HashMap<&str, Vec<&Verdict>> = HashMap::new();
     for target in targets.iter().filter(|target| target.state != State::Drained) {
         wanted.entry(&target.upstream).or_default().push(target);
     }
     let fleet = judge_fleet(&instances(status));
-    config.routes.iter().map(|route| describe(route, &wanted, &fleet)).collect()
+    let fails_open: HashMap<&str, bool> = config
+        .upstreams
+        .iter()
+        .map(|upstream| (upstream.name.as_str(), upstream.on_all_unhealthy == OnAllUnhealthy::FailOpen))
+        .collect();
+    let describe = |route: &RouteConfig| {
+        let fails_open = match route.upstream.as_deref() {
+            Some(upstream) => fails_open.get(upstream).copied().unwrap_or_default(),
+            None => route.inline_upstream().on_all_unhealthy == OnAllUnhealthy::FailOpen,
+        };
+        describe(route, &wanted, fails_open, &fleet)
+    };
+    config.routes.iter().map(describe).collect()
 }
 
-fn describe(route: &RouteConfig, targets: &HashMap<&str, Vec<&Target>>, fleet: &(State, String)) -> Route {
+fn describe(
+    route: &RouteConfig,
+    targets: &HashMap<&str, Vec<&Verdict>>,
+    fails_open: bool,
+    fleet: &(State, String),
+) -> Route {
     let upstream = route.upstream.as_deref().unwrap_or(&route.name);
     let wanted = targets.get(upstream).map_or(&[][..], Vec::as_slice);
-    let ready = wanted.iter().filter(|target| target.state != State::Down).count();
-    let (state, reason) = worst([fleet.clone(), judge_targets(wanted)]);
+    let ready = wanted.iter().filter(|target| !target.state.is_out()).count();
+    let (state, reason) = worst([fleet.clone(), judge_targets(wanted, fails_open)]);
     Route {
         name: route.name.clone(),
         hosts: route.hosts.iter().map(ToString::to_string).collect(),
@@ -79,18 +97,24 @@ fn judge_fleet(instances: &[Instance]) -> (State, String) {
 }
 
 /// What its targets do to a route.
-fn judge_targets(targets: &[&Target]) -> (State, String) {
-    let failing: Vec<&&Target> = targets.iter().filter(|target| target.state > State::Unknown).collect();
+fn judge_targets(targets: &[&Verdict], fails_open: bool) -> (State, String) {
+    let failing: Vec<&&Verdict> = targets.iter().filter(|target| target.state.is_bad()).collect();
     let Some(first) = failing.first() else {
         return if targets.is_empty() {
-            (State::Down, "every target has weight 0".to_owned())
+            (State::Down, "every target is drained".to_owned())
         } else {
             (State::Ok, String::new())
         };
     };
-    let is_down = failing.len() == targets.len() && failing.iter().all(|target| target.state == State::Down);
-    let state = if is_down { State::Down } else { State::Degraded };
-    (state, format!("{} of {} targets: {}: {}", failing.len(), targets.len(), first.addr, first.reason))
+    let mut reason =
+        format!("{} of {} targets: {}: {}", failing.len(), targets.len(), first.addr, first.reason);
+    let all_out = failing.len() == targets.len() && failing.iter().all(|target| target.state.is_out());
+    let reachable = failing.iter().any(|target| target.state != State::Down);
+    if all_out && fails_open && reachable {
+        reason.push_str("; requests are sent to them all the same (on_all_unhealthy: fail_open)");
+        return (State::Degraded, reason);
+    }
+    (if all_out { State::Down } else { State::Degraded }, reason)
 }
 
 /// The worst state, with every reason.

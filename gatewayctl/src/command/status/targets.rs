@@ -1,15 +1,16 @@
-//! Targets: the servers behind the gateway, with their traffic summed over the fleet or told by instance.
+//! Targets: the servers behind the gateway, with their state and traffic over the fleet.
 
 use super::State;
-use crate::output::{Resource, Row};
+use super::agreement::{Line, Report, Reports, SeenBy, lines};
+use crate::output::{Resource, Row, age, moment, rate};
 use jiff::Timestamp;
 use policy::config::{GatewayConfig, TargetConfig};
-use proto::v1::{GetStatusResponse, Instance, InstanceState, TargetStatus};
+use proto::v1::{GetStatusResponse, HealthState, OrderedBy, TargetHealth, TargetStatus};
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// One target of one upstream, over the whole fleet or as one instance sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One target of one upstream, as some or all instances see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     pub upstream: String,
@@ -17,120 +18,196 @@ pub struct Target {
     pub weight: u32,
     pub state: State,
     pub reason: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When an ejection or a slow start ends.
+    pub until: Option<Timestamp>,
+    /// What it gets of its full share while it recovers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start_share: Option<f64>,
+    /// When an operator drained it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Timestamp>,
     pub in_flight: u64,
+    pub requests_per_second: f64,
     pub requests: u64,
+    pub failures_per_second: f64,
     pub failures: u64,
     pub connections: u64,
-    /// Whose numbers these are; absent when they are summed over all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    pub probes: u64,
+    pub probe_failures: u64,
+    pub ejections: u64,
+    pub seen_by: SeenBy,
+}
+
+/// Every target of the current config, in its order; one item for each state that instances see it in.
+pub fn targets(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Target> {
+    let known = Known::of(status);
+    configured(config)
+        .flat_map(|(upstream, targets)| targets.iter().map(move |target| (upstream, target)))
+        .flat_map(|(upstream, target)| known.targets(upstream, target))
+        .collect()
+}
+
+/// A target in one word for the whole fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub upstream: String,
+    pub addr: String,
+    pub state: State,
+    pub reason: String,
 }
 
 /// Every target of the current config, in its order.
-pub fn summed(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Target> {
-    let reports = Reports::of(status);
-    let named = config.upstreams.iter().map(|upstream| (&upstream.name, &upstream.targets));
-    let inline = config.routes.iter().map(|route| (&route.name, &route.targets));
-    named
-        .chain(inline)
-        .flat_map(|(name, targets)| targets.iter().map(|target| reports.sum(name, target)))
+pub fn verdicts(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Verdict> {
+    let known = Known::of(status);
+    configured(config)
+        .flat_map(|(upstream, targets)| targets.iter().map(move |target| (upstream, target)))
+        .map(|(upstream, target)| known.verdict(upstream, target))
         .collect()
 }
 
-/// What every connected instance says, by upstream and address: fleets have tens of thousands of targets.
-struct Reports<'a> {
-    by_target: HashMap<(&'a str, &'a str), Vec<(&'a str, &'a TargetStatus)>>,
+fn configured(config: &GatewayConfig) -> impl Iterator<Item = (&str, &[TargetConfig])> {
+    let named = config.upstreams.iter().map(|upstream| (upstream.name.as_str(), &*upstream.targets));
+    let inline = config.routes.iter().map(|route| (route.name.as_str(), &*route.targets));
+    named.chain(inline)
 }
 
-impl<'a> Reports<'a> {
+/// What the instances say, and who ordered what.
+struct Known<'a> {
+    reports: Reports<'a, TargetStatus>,
+    drained: HashMap<(&'a str, &'a str), &'a OrderedBy>,
+}
+
+impl<'a> Known<'a> {
     fn of(status: &'a GetStatusResponse) -> Self {
-        let mut by_target: HashMap<_, Vec<_>> = HashMap::new();
-        for (instance, targets) in connected(status) {
-            for target in targets {
-                let key = (target.upstream.as_str(), target.addr.as_str());
-                by_target.entry(key).or_default().push((instance, target));
-            }
+        let drained = status.orders.iter().flat_map(|orders| &orders.drained);
+        Self {
+            reports: Reports::of(status, |told| &told.targets, |target| (&target.upstream, &target.addr)),
+            drained: drained
+                .filter_map(|one| Some(((one.upstream.as_str(), one.addr.as_str()), one.by.as_ref()?)))
+                .collect(),
         }
-        Self { by_target }
     }
 
-    fn sum(&self, upstream: &str, target: &TargetConfig) -> Target {
+    fn targets(&self, upstream: &str, target: &TargetConfig) -> Vec<Target> {
         let addr = target.addr.to_string();
-        let seen = self.by_target.get(&(upstream, addr.as_str())).map_or(&[][..], Vec::as_slice);
-        let (state, reason) = judge(seen, target.weight);
-        let total = |number: fn(&TargetStatus) -> u64| seen.iter().map(|(_, seen)| number(seen)).sum();
-        Target {
-            upstream: upstream.to_owned(),
-            weight: target.weight,
-            state,
-            reason,
-            in_flight: total(|seen| seen.in_flight),
-            requests: total(|seen| seen.requests_total),
-            failures: total(|seen| seen.failures_total),
-            connections: total(|seen| seen.connections),
-            instance: None,
-            addr,
+        let seen = self.reports.get((upstream, &addr));
+        if seen.is_empty() {
+            return vec![unreported(upstream, addr, target.weight)];
         }
+        let by = self.drained.get(&(upstream, addr.as_str())).copied();
+        lines(seen, |seen| judge(seen, by).0).iter().map(|line| describe(line, target.weight, by)).collect()
+    }
+
+    fn verdict(&self, upstream: &str, target: &TargetConfig) -> Verdict {
+        let addr = target.addr.to_string();
+        let by = self.drained.get(&(upstream, addr.as_str())).copied();
+        let (state, reason) = judge_all(self.reports.get((upstream, &addr)), target.weight, by);
+        Verdict { upstream: upstream.to_owned(), addr, state, reason }
     }
 }
 
-/// What the instances together say of one target.
-fn judge(seen: &[(&str, &TargetStatus)], weight: u32) -> (State, String) {
-    let failing: Vec<&(&str, &TargetStatus)> =
-        seen.iter().filter(|(_, seen)| !seen.last_error.is_empty()).collect();
-    match (failing.first(), failing.len()) {
-        _ if weight == 0 => (State::Drained, "weight 0".to_owned()),
-        _ if seen.is_empty() => (State::Unknown, "no instance reports it".to_owned()),
-        (None, _) => (State::Ok, String::new()),
-        (Some((_, first)), failing) if failing == seen.len() => (State::Down, first.last_error.clone()),
-        (Some((instance, first)), failing) => (
-            State::Degraded,
-            format!("{failing} of {} instances: {instance}: {}", seen.len(), first.last_error),
-        ),
+/// What one instance says of a target.
+fn judge(seen: &TargetStatus, by: Option<&OrderedBy>) -> (State, String) {
+    if seen.weight == 0 {
+        return (State::Drained, WEIGHT_0.to_owned());
+    }
+    let health = seen.health.clone().unwrap_or_default();
+    match health.state() {
+        HealthState::Drained => (State::Drained, by.map_or(health.reason, super::author)),
+        HealthState::Unhealthy => (State::Unhealthy, health.reason),
+        HealthState::Ejected => (State::Ejected, health.reason),
+        _ if !seen.last_error.is_empty() => (State::Down, seen.last_error.clone()),
+        HealthState::Recovering => (State::Recovering, health.reason),
+        HealthState::Healthy | HealthState::Unspecified => (State::Ok, String::new()),
     }
 }
 
-/// As each connected instance reports them.
-pub fn by_instance(status: &GetStatusResponse) -> Vec<Target> {
-    connected(status)
-        .flat_map(|(instance, targets)| {
-            targets.iter().map(|target| seen_by(instance, target)).collect::<Vec<_>>()
-        })
-        .collect()
+const WEIGHT_0: &str = "weight 0";
+const UNREPORTED: &str = "no instance reports it";
+
+/// What the instances together say of a target.
+fn judge_all(seen: &[Report<'_, TargetStatus>], weight: u32, by: Option<&OrderedBy>) -> (State, String) {
+    if weight == 0 {
+        return (State::Drained, WEIGHT_0.to_owned());
+    }
+    let lines = lines(seen, |seen| judge(seen, by).0);
+    let Some(worst) = lines.first() else { return (State::Unknown, UNREPORTED.to_owned()) };
+    let Some((instance, first)) = worst.seen.first() else { return (State::Unknown, UNREPORTED.to_owned()) };
+    let (state, reason) = judge(first, by);
+    if lines.len() == 1 {
+        return (state, reason);
+    }
+    let reason = format!("{} of {} instances: {instance}: {reason}", worst.seen.len(), seen.len());
+    // some take it out and some send it requests
+    (if state == State::Recovering { state } else { State::Degraded }, reason)
 }
 
-fn seen_by(instance: &str, target: &TargetStatus) -> Target {
-    let (state, reason) = judge(&[(instance, target)], target.weight);
-    let TargetStatus {
-        upstream,
-        addr,
-        weight,
-        in_flight,
-        requests_total,
-        failures_total,
-        connections,
-        last_error: _,
-    } = target.clone();
+fn describe(line: &Line<'_, TargetStatus, State>, weight: u32, by: Option<&OrderedBy>) -> Target {
+    let first = line.seen.first().map(|(_, first)| (*first).clone()).unwrap_or_default();
+    let (state, reason) = judge(&first, by);
+    let health =
+        |number: fn(&TargetHealth) -> u64| line.sum(|target| target.health.as_ref().map_or(0, number));
+    let health_moment =
+        |at: fn(&TargetHealth) -> i64| moment(line.latest(|seen| seen.health.as_ref().map_or(0, at)));
+    let ordered = by.filter(|_| state == State::Drained && weight > 0);
     Target {
-        upstream,
+        upstream: first.upstream,
+        addr: first.addr,
+        weight,
+        state,
+        reason,
+        since: health_moment(|health| health.since_ms),
+        until: health_moment(|health| health.until_ms),
+        slow_start_share: first.health.and_then(|health| health.slow_start_share),
+        ordered: ordered.and_then(|by| moment(by.at_ms)),
+        in_flight: line.sum(|seen| seen.in_flight),
+        requests_per_second: line.sum_rate(|seen| seen.requests_per_second),
+        requests: line.sum(|seen| seen.requests_total),
+        failures_per_second: line.sum_rate(|seen| seen.failures_per_second),
+        failures: line.sum(|seen| seen.failures_total),
+        connections: line.sum(|seen| seen.connections),
+        probes: health(|health| health.probes),
+        probe_failures: health(|health| health.probe_failures),
+        ejections: health(|health| health.ejections),
+        seen_by: line.seen_by.clone(),
+    }
+}
+
+fn unreported(upstream: &str, addr: String, weight: u32) -> Target {
+    let (state, reason) = judge_all(&[], weight, None);
+    Target {
+        upstream: upstream.to_owned(),
         addr,
         weight,
         state,
         reason,
-        in_flight,
-        requests: requests_total,
-        failures: failures_total,
-        connections,
-        instance: Some(instance.to_owned()),
+        since: None,
+        until: None,
+        slow_start_share: None,
+        ordered: None,
+        in_flight: 0,
+        requests_per_second: 0.0,
+        requests: 0,
+        failures_per_second: 0.0,
+        failures: 0,
+        connections: 0,
+        probes: 0,
+        probe_failures: 0,
+        ejections: 0,
+        seen_by: SeenBy::default(),
     }
 }
 
-/// The last report of a disconnected instance tells nothing about now.
-fn connected(status: &GetStatusResponse) -> impl Iterator<Item = (&str, &[TargetStatus])> {
-    let is_connected = |instance: &&Instance| instance.state() != InstanceState::Disconnected;
-    status.instances.iter().filter(is_connected).filter_map(|instance| {
-        Some((instance.hello.as_ref()?.instance.as_str(), instance.status.as_ref()?.targets.as_slice()))
-    })
+impl Target {
+    /// The reason with what time adds to it.
+    pub fn reason_at(&self, now: Timestamp) -> String {
+        match self.ordered {
+            Some(ordered) => format!("{}, {} ago", self.reason, age(Some(ordered), now)),
+            None => self.reason.clone(),
+        }
+    }
 }
 
 impl Resource for Target {
@@ -140,17 +217,20 @@ impl Resource for Target {
         format!("target/{}/{}", self.upstream, self.addr)
     }
 
-    fn row(&self, wide: bool, _now: Timestamp) -> Row {
+    fn row(&self, wide: bool, now: Timestamp) -> Row {
         Row::default()
             .cell("UPSTREAM", &self.upstream)
             .cell("TARGET", &self.addr)
-            .cell_if(wide, "INSTANCE", self.instance.as_deref().unwrap_or_default())
-            .cell("WEIGHT", self.weight)
             .toned("STATE", self.state.word(), self.state.tone())
-            .cell("REASON", &self.reason)
+            .cell("REASON", self.reason_at(now))
+            .cell("WEIGHT", self.weight)
             .cell("IN-FLIGHT", self.in_flight)
+            .cell("REQ/S", rate(self.requests_per_second))
             .cell("REQUESTS", self.requests)
+            .cell_if(wide, "FAIL/S", rate(self.failures_per_second))
             .cell("FAILURES", self.failures)
             .cell("CONNS", self.connections)
+            .cell("INSTANCES", self.seen_by.cell(wide))
+            .cell("AGE", age(self.since, now))
     }
 }

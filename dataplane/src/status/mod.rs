@@ -1,12 +1,15 @@
 //! What this instance runs, told in one place: to the control plane, to `/readyz`, to whoever started it.
 
+mod rates;
+mod views;
+
+pub use rates::Rates;
+
+use crate::clock;
 use crate::gateway::Gateway;
-use policy::table::RouteTable;
-use policy::upstream::{Target, Upstream};
-use proto::v1::{InstanceStatus, TargetStatus};
+use proto::v1::InstanceStatus;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// What an activation or a drain changes.
@@ -22,6 +25,10 @@ pub struct Running {
     pub draining: bool,
     /// Why a restart would not serve what runs now.
     pub not_stored: Option<String>,
+    /// The standing orders in force; 0: none.
+    pub orders_revision: u64,
+    /// Why a restart would not go by them.
+    pub orders_not_stored: Option<String>,
 }
 
 /// Which snapshot.
@@ -90,33 +97,27 @@ impl Board {
     }
 }
 
-/// The report to the control plane.
+/// The report to the control plane, without rates.
 pub fn report(running: &Running, gateway: &Gateway) -> InstanceStatus {
     let (active_version, active_sha256) = match &running.active {
         Some(identity) => (identity.version, identity.sha256.clone()),
         None => (0, String::new()),
     };
-    InstanceStatus {
+    let orders_not_stored = running.orders_not_stored.as_ref().map(|why| format!("standing orders: {why}"));
+    let not_stored: Vec<String> = running.not_stored.iter().cloned().chain(orders_not_stored).collect();
+    let mut status = InstanceStatus {
         active_version,
         active_sha256,
         connections: gateway.connections(),
         requests_total: gateway.requests_total(),
         draining: running.draining,
-        targets: gateway.table().map(|table| targets(&table, gateway)).unwrap_or_default(),
         listening: running.listening.iter().map(SocketAddr::to_string).collect(),
-    }
-}
-
-fn targets(table: &RouteTable, gateway: &Gateway) -> Vec<TargetStatus> {
-    let of = |upstream: &Upstream, target: &Target| TargetStatus {
-        upstream: upstream.name.to_string(),
-        addr: target.addr.to_string(),
-        weight: target.weight,
-        in_flight: target.state.in_flight.load(Ordering::Relaxed).into(),
-        requests_total: target.state.requests.load(Ordering::Relaxed),
-        failures_total: target.state.failures.load(Ordering::Relaxed),
-        connections: target.state.connections.load(Ordering::Relaxed).into(),
-        last_error: gateway.last_connect_error(target.state.id).unwrap_or_default(),
+        not_stored: not_stored.join("; "),
+        orders_revision: running.orders_revision,
+        ..InstanceStatus::default()
     };
-    table.upstreams.iter().flat_map(|u| u.targets.iter().map(move |t| of(u, t))).collect()
+    if let Some(table) = gateway.table() {
+        views::fill(&mut status, &table, gateway, clock::now());
+    }
+    status
 }

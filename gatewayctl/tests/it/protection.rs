@@ -1,0 +1,206 @@
+//! Health, breakers and limits in every format: one line where instances agree, one for each state where not.
+
+use gatewayctl::command::status::{breakers, health::Health, limits, table, targets};
+use gatewayctl::output::{Format, Resource, render};
+use insta::assert_snapshot;
+use jiff::Timestamp;
+use policy::config::GatewayConfig;
+use proto::v1::*;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn text<R: Resource>(items: &[R], format: Format) -> String {
+    let now = Timestamp::from_millisecond(NOW_MS).unwrap();
+    anstream::adapter::strip_str(&render(items, format, now).unwrap()).to_string()
+}
+
+fn addr(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// A fleet whose instances report this, in the order of their names.
+fn fleet(reports: Vec<InstanceStatus>) -> GetStatusResponse {
+    let targets: Vec<_> = (8081..=8086).map(|port| serde_json::json!({ "addr": addr(port) })).collect();
+    let config: GatewayConfig = serde_json::from_value(serde_json::json!({
+        "upstreams": [{ "name": "users", "targets": targets }],
+    }))
+    .unwrap();
+    let instance = |(number, status): (usize, InstanceStatus)| Instance {
+        hello: Some(Hello { instance: format!("dp-{}", number + 1), ..Hello::default() }),
+        state: InstanceState::Current.into(),
+        status: Some(status),
+        ..Instance::default()
+    };
+    let by = |ago_ms: i64| Some(OrderedBy { author: "ann".to_owned(), at_ms: NOW_MS - ago_ms });
+    GetStatusResponse {
+        current_version: 7,
+        instances: reports.into_iter().enumerate().map(instance).collect(),
+        table: policy::snapshot::encode(&config).table.into(),
+        orders: Some(Orders {
+            revision: 3,
+            drained: vec![DrainedTarget { upstream: "users".into(), addr: addr(8082), by: by(300_000) }],
+            held: vec![HeldBreaker { route: "pay".into(), open: true, by: by(60_000) }],
+            ..Orders::default()
+        }),
+        ..GetStatusResponse::default()
+    }
+}
+
+fn target(port: u16, state: HealthState, reason: &str, since_s: i64) -> TargetStatus {
+    let recovering = state == HealthState::Recovering;
+    let until_s = if matches!(state, HealthState::Ejected | HealthState::Recovering) { 25 } else { 0 };
+    TargetStatus {
+        upstream: "users".to_owned(),
+        addr: addr(port),
+        weight: 1,
+        in_flight: 2,
+        requests_total: 1_000,
+        failures_total: 7,
+        connections: 4,
+        requests_per_second: 12.34,
+        failures_per_second: 0.25,
+        health: Some(TargetHealth {
+            state: state.into(),
+            reason: reason.to_owned(),
+            since_ms: NOW_MS - since_s * 1_000,
+            until_ms: if until_s > 0 { NOW_MS + until_s * 1_000 } else { 0 },
+            probes: 120,
+            probe_failures: 3,
+            ejections: 1,
+            slow_start_share: recovering.then_some(0.3),
+        }),
+        ..TargetStatus::default()
+    }
+}
+
+fn troubled() -> GetStatusResponse {
+    use HealthState::{Drained, Ejected, Healthy, Recovering, Unhealthy};
+    let common = || {
+        vec![
+            target(8081, Healthy, "", 3_600),
+            target(8082, Drained, "drained by an operator", 300),
+            target(8083, Recovering, "slow start: 30% of its share", 4),
+        ]
+    };
+    let told = |more: [TargetStatus; 2]| InstanceStatus {
+        targets: common().into_iter().chain(more).collect(),
+        ..InstanceStatus::default()
+    };
+    let refused = "status 503 on GET /health, wanted 200";
+    fleet(vec![
+        told([
+            target(8084, Ejected, "5 errors in a row; back in 25s", 5),
+            target(8085, Unhealthy, refused, 90),
+        ]),
+        told([target(8084, Healthy, "", 3_600), target(8085, Unhealthy, refused, 88)]),
+        told([target(8084, Healthy, "", 3_600), target(8085, Healthy, "", 3_600)]),
+    ])
+}
+
+#[test]
+fn targets_that_are_out_say_why_and_who_sees_it_so() {
+    let status = troubled();
+    let targets = targets::targets(&status, &table(&status).unwrap());
+    assert_snapshot!("protection_targets", text(&targets, Format::Table));
+    assert_snapshot!("protection_targets_wide", text(&targets, Format::Wide));
+    let health: Vec<Health> = targets.into_iter().map(Health).collect();
+    assert_snapshot!("health_table", text(&health, Format::Table));
+    assert_snapshot!("health_json", text(&health[1..4], Format::Json));
+    assert_snapshot!("health_name", text(&health, Format::Name));
+}
+
+fn counter(total: u64, per_second: f64) -> Option<Counter> {
+    Some(Counter { total, per_second })
+}
+
+fn breaker(route: &str, state: BreakerState, reason: &str) -> BreakerStatus {
+    BreakerStatus {
+        route: route.to_owned(),
+        state: state.into(),
+        reason: reason.to_owned(),
+        since_ms: NOW_MS - 12_000,
+        retry_ms: if state == BreakerState::Open { NOW_MS + 18_000 } else { 0 },
+        failures: 5,
+        error_rate: Some(0.42),
+        opened: 2,
+        refused: counter(310, 24.5),
+        would_refuse: counter(0, 0.0),
+        ..BreakerStatus::default()
+    }
+}
+
+#[test]
+fn breakers_say_why_since_when_and_when_they_are_tried_again() {
+    use BreakerState::{Closed, HalfOpen, Open};
+    let open = || breaker("orders", Open, "5 failures in a row, the last one: status 503");
+    let held =
+        || BreakerStatus { held: true, retry_ms: 0, ..breaker("pay", Open, "held open by an operator") };
+    let shadow = || BreakerStatus {
+        shadow: true,
+        target: addr(8081),
+        would_refuse: counter(40, 3.2),
+        ..breaker("search", HalfOpen, "tried again")
+    };
+    let told =
+        |orders| InstanceStatus { breakers: vec![orders, held(), shadow()], ..InstanceStatus::default() };
+    let breakers =
+        breakers::breakers(&fleet(vec![told(open()), told(breaker("orders", Closed, "")), told(open())]));
+    assert_snapshot!("breakers_table", text(&breakers, Format::Table));
+    assert_snapshot!("breakers_wide", text(&breakers, Format::Wide));
+    assert_snapshot!("breakers_json", text(&breakers[..2], Format::Json));
+    assert_snapshot!("breakers_yaml", text(&breakers[3..], Format::Yaml));
+    assert_snapshot!("breakers_name", text(&breakers, Format::Name));
+}
+
+fn limiter(route: &str, key: &str, limited: f64, would_limit: f64) -> LimiterStatus {
+    LimiterStatus {
+        route: route.to_owned(),
+        algorithm: "token_bucket".to_owned(),
+        key: key.to_owned(),
+        qps: 100,
+        burst: 200,
+        shadow: would_limit > 0.0,
+        level: 3.4,
+        keys: 1_200,
+        evicted: 3,
+        passed: counter(90_000, 100.0),
+        delayed: counter(0, 0.0),
+        limited: counter(450, limited),
+        would_limit: counter(12, would_limit),
+    }
+}
+
+#[test]
+fn limits_say_how_full_they_are_and_what_they_refuse() {
+    let concurrency = ConcurrencyStatus {
+        route: "orders".to_owned(),
+        limit: 180,
+        max: 200,
+        in_flight: 180,
+        queued: 4,
+        adaptive: true,
+        refused: counter(9, 0.0),
+        ..ConcurrencyStatus::default()
+    };
+    let retry = RetryStatus {
+        route: "orders".to_owned(),
+        retries: counter(77, 1.5),
+        denied: counter(5, 0.4),
+        budget_left: 0.0,
+    };
+    let told = |limited| InstanceStatus {
+        limiters: vec![
+            limiter("*", "client_ip", 0.0, 0.0),
+            limiter("orders", "route", limited, 0.0),
+            limiter("new", "header:X-User", 0.0, 2.5),
+        ],
+        concurrency: vec![concurrency.clone()],
+        retries: vec![retry.clone()],
+        ..InstanceStatus::default()
+    };
+    let limits = limits::limits(&fleet(vec![told(12.5), told(0.0)]));
+    assert_snapshot!("limits_table", text(&limits, Format::Table));
+    assert_snapshot!("limits_wide", text(&limits, Format::Wide));
+    assert_snapshot!("limits_json", text(&limits, Format::Json));
+    assert_snapshot!("limits_name", text(&limits, Format::Name));
+}
