@@ -180,7 +180,7 @@ impl ControlThread {
         // start() waits for this and cannot be gone
         let _ = restored.send(());
 
-        tokio::spawn(HealthChecks::new(gateway.clone()).run());
+        tokio::spawn(health_checks(gateway.clone()));
         let mut control = tokio::spawn(control.run());
         let stop = tokio::select! {
             stop = &mut stopping => stop,
@@ -194,4 +194,10 @@ impl ControlThread {
             Err(_) => drain::abandon(&workers, &board).await,
         }
     }
+}
+
+/// Until the runtime ends.
+async fn health_checks(gateway: Arc<Gateway>) {
+    let died = tokio::spawn(HealthChecks::new(gateway).run()).await;
+    tracing::error!(?died, "the health checks died: targets stay what they are until a restart");
 }

@@ -63,10 +63,9 @@ impl HealthChecks {
                 None => new.push((id, order)),
             }
         }
-        let count = new.len() as f64;
+        let count = new.len();
         for (at, (id, order)) in new.into_iter().enumerate() {
-            let window = Duration::from_secs_f64(count / FIRST_PROBES_PER_SECOND).min(order.interval());
-            let first = window.mul_f64(at as f64 / count);
+            let first = first_wait(at, count, order.interval());
             self.probers.insert(id, Prober::start(order, first, Arc::clone(&self.shared)));
         }
         self.journal.keep(&table);
@@ -86,15 +85,21 @@ impl HealthChecks {
     }
 }
 
+/// Until the first probe of one of `count` targets that are new: evenly at the rate, and all within their interval.
+fn first_wait(at: usize, count: usize, interval: Duration) -> Duration {
+    let window = Duration::from_secs_f64(count as f64 / FIRST_PROBES_PER_SECOND).min(interval);
+    window.mul_f64(at as f64 / count as f64)
+}
+
 /// What is to be probed, by the target's id.
 fn orders(table: &RouteTable) -> impl Iterator<Item = (u64, Order)> {
     table.upstreams.iter().flat_map(|upstream| {
         let check = upstream.config().health_check.as_ref().zip(upstream.thresholds());
-        check.into_iter().flat_map(|(check, thresholds)| {
+        check.into_iter().flat_map(move |(check, thresholds)| {
             upstream
                 .targets
                 .iter()
-                .map(move |target| (target.state.id, Order::new(target, check, thresholds)))
+                .map(move |target| (target.state.id, Order::new(upstream, target, check, thresholds)))
         })
     })
 }

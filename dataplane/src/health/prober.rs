@@ -5,7 +5,7 @@ use crate::clock;
 use parking_lot::Mutex;
 use policy::config::health::HealthCheckConfig;
 use policy::health::Thresholds;
-use policy::upstream::{Target, TargetState};
+use policy::upstream::{Target, TargetState, Upstream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -13,19 +13,20 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// Each probe is a connection of its own: so many descriptors they take at most.
-const MAX_AT_ONCE: usize = 256;
+pub(super) const MAX_AT_ONCE: usize = 256;
 
 /// An interval may be so much shorter or longer, so that instances and targets do not fall into step.
 const JITTER: f64 = 0.1;
 
 /// What all probers have in common.
 pub(super) struct Shared {
-    slots: Semaphore,
+    pub(super) slots: Semaphore,
     own_failures: Mutex<(u64, String)>,
 }
 
 /// What a prober does. Another one in its place is a reason to begin anew.
 pub(super) struct Order {
+    upstream: Arc<str>,
     probe: Probe,
     check: HealthCheckConfig,
     thresholds: Thresholds,
@@ -59,9 +60,14 @@ impl Shared {
 }
 
 impl Order {
-    pub(super) fn new(target: &Target, check: &HealthCheckConfig, thresholds: Thresholds) -> Self {
-        let probe = Probe::new(&target.addr, check);
-        Self { probe, check: check.clone(), thresholds, state: Arc::clone(&target.state) }
+    pub(super) fn new(
+        upstream: &Upstream,
+        target: &Target,
+        check: &HealthCheckConfig,
+        thresholds: Thresholds,
+    ) -> Self {
+        let (upstream, probe) = (Arc::clone(&upstream.name), Probe::new(&target.addr, check));
+        Self { upstream, probe, check: check.clone(), thresholds, state: Arc::clone(&target.state) }
     }
 
     pub(super) fn interval(&self) -> Duration {
@@ -85,7 +91,7 @@ impl Order {
             Err(Failure::Own(reason)) => return shared.own_failure(reason),
         };
         if let Err(reason) = &result {
-            tracing::debug!(addr = %self.probe.address(), reason, "probe failed");
+            tracing::debug!(upstream = %self.upstream, target = %self.probe.address(), reason, "probe failed");
         }
         self.state.probed(result, self.thresholds, clock::now());
     }

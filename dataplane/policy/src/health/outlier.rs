@@ -50,11 +50,11 @@ impl Outlier {
         }
     }
 
-    /// The end of an attempt at `target`, one of `all`.
+    /// The end of an attempt at `target`, one of `all` that get requests.
     pub(crate) fn record<'a>(
         &self,
         target: &TargetHealth,
-        all: impl ExactSizeIterator<Item = &'a TargetHealth>,
+        all: impl Iterator<Item = &'a TargetHealth>,
         outcome: Outcome,
         latency: Duration,
         now: Now,
@@ -88,13 +88,14 @@ impl Outlier {
     fn eject<'a>(
         &self,
         target: &TargetHealth,
-        all: impl ExactSizeIterator<Item = &'a TargetHealth>,
+        all: impl Iterator<Item = &'a TargetHealth>,
         reason: String,
         now: Now,
     ) {
         let _one_at_a_time = self.ejecting.lock();
-        let targets = all.len();
-        let ejected = all.filter(|target| target.is_ejected(now)).count();
+        let (ejected, targets) = all.fold((0, 0), |(ejected, targets), target| {
+            (ejected + usize::from(target.is_ejected(now)), targets + 1)
+        });
         if self.may_eject(ejected, targets) {
             let Self { base_ejection: base, max_ejection: max, slow_start, .. } = *self;
             target.eject(Sentence { reason, base, max, slow_start }, now);

@@ -187,7 +187,7 @@ impl Upstream {
     /// What the end of an attempt says about a target; called once for each.
     pub fn record(&self, at: usize, outcome: Outcome, latency: Duration, now: Now) {
         let Some(outlier) = &self.outlier else { return };
-        let all = self.targets.iter().map(|target| &target.state.health);
+        let all = self.targets.iter().filter(|target| target.weight > 0).map(|target| &target.state.health);
         outlier.record(&self.targets[at].state.health, all, outcome, latency, now);
     }
 

@@ -138,6 +138,26 @@ mod pick {
     }
 }
 
+#[test]
+fn neither_picks_nor_their_ends_allocate() {
+    let upstream = upstream(3, r#"{"health_check": {}, "outlier": {}}"#);
+    let requests = |now| {
+        for _ in 0..1000 {
+            let target = upstream.pick(None, now, |_| true).expect("a target");
+            upstream.record(target, OK, Duration::ZERO, now);
+        }
+    };
+    let counts = |now| allocation_counter::measure(|| requests(now)).count_total;
+    requests(at(1));
+    assert_eq!(counts(at(1)), 0, "all well");
+    fail(&upstream, 0, at(2));
+    assert_eq!(counts(at(2)), 0, "one out");
+    recover(&upstream, 0, at(3));
+    assert_eq!(counts(at(4)), 0, "one in slow start");
+    (0..3).for_each(|target| fail(&upstream, target, at(5)));
+    assert_eq!(counts(at(6)), 0, "all out");
+}
+
 mod slow_start {
     use super::*;
 
@@ -265,6 +285,16 @@ mod outlier {
             let out = (0..targets).filter(|target| state(&upstream, *target, at(1)) == "ejected").count();
             assert_eq!(out, ejected, "of {targets} at {percent}%");
         }
+    }
+
+    #[test]
+    fn targets_without_a_weight_are_no_reason_to_eject_the_others() {
+        let mut config = config(10, r#"{"outlier": {}}"#);
+        config.targets[2..].iter_mut().for_each(|target| target.weight = 0);
+        let upstream = Upstream::build(config, None);
+        upstream.activate(at(0));
+        (0..2).for_each(|at| errors(&upstream, at, 5, super::at(1)));
+        assert_eq!([state(&upstream, 0, at(1)), state(&upstream, 1, at(1))], ["ejected", "healthy"]);
     }
 
     #[test]
