@@ -140,6 +140,7 @@ impl<'a> Sending<'a> {
         self.exchange.count_attempt();
         let target = &self.route.upstream.targets[admission.at];
         let mut ended = self.converse_with(target, request).await;
+        self.timing.end();
         let outcome = match &ended {
             Ok(answered) => Some(Outcome::Response(answered.response.status())),
             Err(rejection) => Outcome::of(rejection),

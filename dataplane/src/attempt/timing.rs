@@ -43,6 +43,11 @@ impl<'a> Timing<'a> {
         self.try_deadline = self.per_try_timeout.map(|timeout| self.began + timeout);
     }
 
+    /// An attempt is over: until the next one begins only the route's deadline holds.
+    pub(super) fn end(&mut self) {
+        self.try_deadline = None;
+    }
+
     /// How long the attempt has taken.
     pub(super) fn elapsed(&self) -> Duration {
         self.session.now().saturating_duration_since(self.began)
