@@ -86,14 +86,23 @@ impl<'a> Sending<'a> {
         Err(open(refusals.map(|refused| refused.retry_after).min().unwrap_or_default()))
     }
 
-    /// A usable target that `admits` lets through; one that was tried before only when there is no other.
+    /// A usable target that `admits` lets through, not tried before and with a place free; failing that, one where
+    /// the request has to wait; failing that, one that was tried before.
     fn pick(&self, now: Now, admits: impl Fn(usize) -> bool) -> Result<usize, Rejection> {
         let upstream = &self.route.upstream;
-        let fresh = upstream.pick(self.key, now, |at| !self.tried.contains(at) && admits(at));
-        let picked = match fresh {
-            Err(NoPick::NotAdmitted) if self.tried.count > 0 => upstream.pick(self.key, now, admits),
-            picked => picked,
+        let fresh = |at| !self.tried.contains(at) && admits(at);
+        let limits = match self.route.guard.concurrency.as_ref().map(|limit| &limit.running) {
+            Some(Scoped::Targets(limits)) => &limits[..],
+            Some(Scoped::Route(_)) | None => &[],
         };
+        let has_place = |at: usize| limits.get(at).is_none_or(|limit| limit.has_place());
+        let mut picked = upstream.pick(self.key, now, |at| fresh(at) && has_place(at));
+        if picked == Err(NoPick::NotAdmitted) && !limits.is_empty() {
+            picked = upstream.pick(self.key, now, fresh);
+        }
+        if picked == Err(NoPick::NotAdmitted) && self.tried.count > 0 {
+            picked = upstream.pick(self.key, now, &admits);
+        }
         picked.map_err(|none| match none {
             NoPick::NoTarget => Rejection::NoTarget,
             NoPick::Unhealthy => Rejection::NoHealthyTarget,
@@ -106,14 +115,13 @@ impl<'a> Sending<'a> {
         if let Some(slot) = limit.try_acquire() {
             return Ok(slot);
         }
-        let wait = limit.wait().ok_or(Rejection::ConcurrencyLimited)?;
-        let patience = limit.queue_timeout();
-        let waited = async {
-            tokio::time::timeout(patience, wait).await.map_err(|_| {
-                limit.count_refused();
-                Rejection::ConcurrencyLimited
-            })
+        let refused = || {
+            limit.count_refused();
+            Rejection::ConcurrencyLimited
         };
+        let wait = limit.wait().ok_or_else(refused)?;
+        let patience = limit.queue_timeout();
+        let waited = async { tokio::time::timeout(patience, wait).await.map_err(|_| refused()) };
         self.timing.within(waited).await
     }
 

@@ -117,6 +117,11 @@ impl Concurrency {
         None
     }
 
+    /// Whether [`Concurrency::try_acquire`] would give a slot now: for choosing a target.
+    pub fn has_place(&self) -> bool {
+        self.load().entered(self.limit()).is_some()
+    }
+
     /// A place in the queue; `None` when the queue is full.
     pub fn wait(self: &Arc<Self>) -> Option<Wait> {
         let mut queue = self.queue.lock();
