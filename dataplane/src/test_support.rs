@@ -19,11 +19,13 @@ pub(crate) struct Served {
     _workers: Workers,
 }
 
-/// Serves a config of one route to one target.
-pub(crate) fn serve(target: SocketAddr, server: Value) -> Served {
+/// Serves a config of one route, which takes the targets in turn.
+pub(crate) fn serve(targets: &[&Target], server: Value, filters: Value) -> Served {
+    let targets: Vec<_> =
+        targets.iter().map(|target| json!({"addr": format!("http://{}", target.address())})).collect();
     let config: GatewayConfig = serde_json::from_value(json!({
         "server": server,
-        "routes": [{"name": "all", "prefix": "/", "targets": [{"addr": format!("http://{target}")}]}],
+        "routes": [{"name": "all", "prefix": "/", "targets": targets, "filters": filters}],
     }))
     .unwrap();
     let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();

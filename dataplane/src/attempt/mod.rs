@@ -127,7 +127,9 @@ impl<'a> Sending<'a> {
         if !in_time {
             return None;
         }
-        Some((backoff, self.admit().await.ok()?))
+        let admission = self.admit().await.ok()?;
+        // meanwhile the failed attempt may have read on
+        replay.can_replay().then_some((backoff, admission))
     }
 
     /// One attempt, judged: breaker, ejection and concurrency learn how it ended.

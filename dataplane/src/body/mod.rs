@@ -1,13 +1,10 @@
 //! The bodies of both directions: streamed frame by frame, deadlines and limits checked on the way. Nothing is kept, but
 //! of a request that may be sent again.
 
-#[allow(dead_code, reason = "the loop over attempts is built on it")]
 mod replay;
-#[allow(dead_code, reason = "the loop over attempts is built on it")]
 mod request;
 mod response;
 
-#[allow(unused_imports, reason = "the loop over attempts is built on it")]
 pub(crate) use replay::Replay;
 pub(crate) use request::RequestBody;
 pub(crate) use response::Body;
@@ -26,3 +23,6 @@ pub(crate) enum BodyError {
     #[error(transparent)]
     Hyper(#[from] hyper::Error),
 }
+
+#[cfg(test)]
+mod tests;

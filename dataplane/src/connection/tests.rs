@@ -19,7 +19,7 @@ fn half_sent(served: &Served, target: &Target, answer: &str) -> (Peer, Peer) {
 
 fn started(server: Value) -> (Served, Target) {
     let target = Target::new();
-    (serve(target.address(), server), target)
+    (serve(&[&target], server, json!([])), target)
 }
 
 /// It held the client and the target for as long as the response lasted.

@@ -11,7 +11,7 @@ const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[test]
 fn a_flood_of_interim_responses_is_no_response() {
     let target = Target::new();
-    let served = serve(target.address(), json!({}));
+    let served = serve(&[&target], json!({}), json!([]));
     let mut client = served.client(GET);
     let mut upstream = target.accept();
     upstream.until("\r\n\r\n");
@@ -24,7 +24,7 @@ fn a_flood_of_interim_responses_is_no_response() {
 #[test]
 fn a_few_interim_responses_are_read_over_in_every_exchange_of_a_connection() {
     let target = Target::new();
-    let served = serve(target.address(), json!({}));
+    let served = serve(&[&target], json!({}), json!([]));
     let mut client = served.client(GET);
     let mut upstream = target.accept();
     for exchange in 1..=3 {

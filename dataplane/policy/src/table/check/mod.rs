@@ -1,6 +1,7 @@
 //! Whether a config makes sense as a whole: everything that no single value can know.
 
 mod limit;
+mod retry;
 mod route;
 mod upstream;
 

@@ -22,6 +22,7 @@ impl Check<'_> {
         let filters = path.key("filters");
         self.filters(&route.filters, &filters);
         self.limits(Some(route), &filters);
+        self.try_timeout(route, path, &filters);
     }
 
     pub(super) fn header_values(&mut self, headers: &[HeaderMatch], path: &Place<'_>) {
