@@ -90,7 +90,9 @@ impl Gateway {
     pub fn obey(&self, next: Orders) {
         let mut standing = self.orders.lock();
         if let Some(table) = self.table() {
-            orders::apply(&next, &table, clock::now());
+            let now = clock::now();
+            orders::apply(&next, &table, now);
+            orders::reset(&next, standing.revision, &table, now);
         }
         *standing = next;
     }

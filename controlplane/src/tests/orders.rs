@@ -110,16 +110,7 @@ async fn names_that_the_config_does_not_have_are_refused_with_the_nearest() {
             drain("first", "127.0.0.1:8", true),
             "`first` has no target `127.0.0.1:8`; did you mean `127.0.0.1:9`?",
         ),
-        (
-            v1::OrderRequest {
-                order: Some(v1::order_request::Order::Breaker(v1::BreakerOrder {
-                    route: "first".to_owned(),
-                    action: v1::BreakerAction::Open.into(),
-                })),
-                ..v1::OrderRequest::default()
-            },
-            "the route `first` has no circuit_breaker",
-        ),
+        (breaker(v1::BreakerAction::Open), "the route `first` has no circuit_breaker"),
     ];
     for (request, message) in cases {
         let refusal = gateway.refusal(request).await;
@@ -128,6 +119,36 @@ async fn names_that_the_config_does_not_have_are_refused_with_the_nearest() {
     let nothing = gateway.refusal(v1::OrderRequest::default()).await;
     assert_eq!(nothing.code(), Code::InvalidArgument);
     assert_eq!(gateway.status().await.orders.expect("orders").revision, 0);
+}
+
+fn breaker(action: v1::BreakerAction) -> v1::OrderRequest {
+    let order = v1::BreakerOrder { route: "first".to_owned(), action: action.into() };
+    v1::OrderRequest { order: Some(v1::order_request::Order::Breaker(order)), ..v1::OrderRequest::default() }
+}
+
+#[tokio::test]
+async fn a_breaker_of_the_config_or_of_all_routes_can_be_held_and_reset() {
+    let mut gateway = Gateway::new().await;
+    let everywhere = "global_filters:\n  - circuit_breaker: {threshold: 5, timeout: 30s}\n";
+    let source = format!("{}{everywhere}", super::config(&["first"]));
+    assert_eq!(gateway.apply(v1::ApplyRequest { source, ..apply(&[]) }).await.version, 2);
+    let mut one = gateway.join("dp-1").await;
+    one.catch_up().await;
+    for (action, held, resets) in [
+        (v1::BreakerAction::Open, vec![true], 0),
+        (v1::BreakerAction::Close, vec![false], 0),
+        (v1::BreakerAction::Reset, vec![], 1),
+    ] {
+        let mut admin = gateway.admin.clone();
+        let ordered = tokio::spawn(async move { admin.order(breaker(action)).await });
+        let orders = one.orders().await;
+        assert_eq!(orders.held.iter().map(|one| one.open).collect::<Vec<_>>(), held);
+        assert_eq!(orders.resets.len(), resets);
+        one.confirm(&orders).await;
+        let response = ordered.await.unwrap().expect("taken").into_inner();
+        assert_eq!(states(&response), [("dp-1", ConfirmationState::Confirmed)]);
+        assert_eq!(response.warning.is_empty(), action == v1::BreakerAction::Reset);
+    }
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ fn fill(status: &mut InstanceStatus, before: &InstanceStatus, rate: impl Fn(Coun
     pair(
         &mut status.limiters,
         &before.limiters,
-        |one| (one.route.clone(), one.key.clone()),
+        |one| (one.route.clone(), one.global),
         |now, before| {
             counter(&mut now.passed, before.passed);
             counter(&mut now.delayed, before.delayed);
@@ -77,6 +77,7 @@ fn fill(status: &mut InstanceStatus, before: &InstanceStatus, rate: impl Fn(Coun
     let key = |one: &proto::v1::ConcurrencyStatus| (one.route.clone(), one.target.clone());
     pair(&mut status.concurrency, &before.concurrency, key, |now, before| {
         counter(&mut now.refused, before.refused);
+        counter(&mut now.waited, before.waited);
     });
     pair(
         &mut status.retries,

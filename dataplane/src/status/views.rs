@@ -2,17 +2,154 @@
 
 use crate::clock;
 use crate::gateway::Gateway;
+use policy::breaker::{self, BreakerView};
 use policy::clock::Now;
+use policy::concurrency::ConcurrencyView;
 use policy::health::{self, HealthView};
-use policy::table::RouteTable;
+use policy::limiter::LimiterView;
+use policy::retry::RetryView;
+use policy::table::{Limit, Reach, Route, RouteTable};
 use policy::upstream::{Target, Upstream};
-use proto::v1::{HealthState, InstanceStatus, TargetHealth, TargetStatus};
+use proto::v1::{
+    BreakerState, BreakerStatus, ConcurrencyStatus, Counter, HealthState, InstanceStatus, LimiterStatus,
+    RetryStatus, TargetHealth, TargetStatus,
+};
 use std::sync::atomic::Ordering;
+
+/// The route of what counts for all of them.
+const ALL_ROUTES: &str = "*";
 
 /// Adds all that a table has to tell.
 pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Gateway, now: Now) {
     for upstream in &table.upstreams {
         status.targets.extend(upstream.targets.iter().map(|one| target(upstream, one, gateway, now)));
+    }
+    let of_all =
+        table.routes.iter().flat_map(|route| &route.guard.limits).find(|one| one.reach == Reach::All);
+    status.limiters.extend(of_all.map(|limit| limiter(ALL_ROUTES, limit, now)));
+    for route in &table.routes {
+        guard(status, route, now);
+    }
+}
+
+fn guard(status: &mut InstanceStatus, route: &Route, now: Now) {
+    let own = route.guard.limits.iter().filter(|limit| limit.reach != Reach::All);
+    status.limiters.extend(own.map(|limit| limiter(&route.name, limit, now)));
+    for (at, breaker) in route.guard.breaker.iter().flat_map(|breaker| breaker.running.all()) {
+        status.breakers.push(breaker_status(route, at, breaker.view(now), now));
+    }
+    for (at, limit) in route.guard.concurrency.iter().flat_map(|limit| limit.running.all()) {
+        status.concurrency.push(concurrency(route, at, limit.view()));
+    }
+    status.retries.extend(route.guard.retry.as_ref().map(|retry| retries(route, retry.running.view(now))));
+}
+
+/// The address of a target of the route; empty for what covers all of them.
+fn target_of(route: &Route, at: Option<usize>) -> String {
+    at.and_then(|at| route.upstream.targets.get(at)).map_or_else(String::new, |one| one.addr.to_string())
+}
+
+/// How fast it grows is found out later, by comparing reports.
+fn count(total: u64) -> Option<Counter> {
+    Some(Counter { total, per_second: 0.0 })
+}
+
+fn breaker_status(route: &Route, at: Option<usize>, view: BreakerView, now: Now) -> BreakerStatus {
+    let BreakerView {
+        state,
+        hold,
+        reason,
+        since,
+        retry_after,
+        failures,
+        error_rate,
+        opened,
+        refused,
+        would_refuse,
+        shadow,
+    } = view;
+    let state = match state {
+        breaker::State::Closed => BreakerState::Closed,
+        breaker::State::Open => BreakerState::Open,
+        breaker::State::HalfOpen => BreakerState::HalfOpen,
+    };
+    BreakerStatus {
+        route: route.name.to_string(),
+        target: target_of(route, at),
+        state: state.into(),
+        held: hold.is_some(),
+        reason,
+        since_ms: since_ms(since),
+        retry_ms: retry_after.map_or(0, |left| clock::unix_ms(now.after(left))),
+        failures,
+        error_rate,
+        opened,
+        refused: count(refused),
+        would_refuse: count(would_refuse),
+        shadow,
+    }
+}
+
+fn limiter(route: &str, limit: &Limit, now: Now) -> LimiterStatus {
+    let LimiterView {
+        algorithm,
+        key,
+        qps,
+        burst,
+        shadow,
+        level,
+        keys,
+        evicted,
+        passed,
+        delayed,
+        limited,
+        would_limit,
+    } = limit.running.view(now);
+    LimiterStatus {
+        route: route.to_owned(),
+        algorithm: algorithm.to_owned(),
+        key,
+        qps,
+        burst,
+        shadow,
+        level,
+        keys,
+        evicted,
+        passed: count(passed),
+        delayed: count(delayed),
+        limited: count(limited),
+        would_limit: count(would_limit),
+        global: match limit.reach {
+            Reach::All => true,
+            Reach::Route { global } => global,
+        },
+    }
+}
+
+fn concurrency(route: &Route, at: Option<usize>, view: ConcurrencyView) -> ConcurrencyStatus {
+    let ConcurrencyView { limit, max, in_flight, queued, queue, waited, refused, adaptive, baseline } = view;
+    ConcurrencyStatus {
+        route: route.name.to_string(),
+        target: target_of(route, at),
+        limit,
+        max,
+        in_flight,
+        queued,
+        adaptive,
+        refused: count(refused),
+        queue,
+        waited: count(waited),
+        baseline_ms: baseline.map(|baseline| baseline.as_secs_f64() * 1e3),
+    }
+}
+
+fn retries(route: &Route, view: RetryView) -> RetryStatus {
+    let RetryView { retries, denied_by_budget, budget_left } = view;
+    RetryStatus {
+        route: route.name.to_string(),
+        retries: count(retries),
+        denied: count(denied_by_budget),
+        budget_left,
     }
 }
 

@@ -167,6 +167,7 @@ fn limiter(route: &str, key: &str, limited: f64, would_limit: f64) -> LimiterSta
         delayed: counter(0, 0.0),
         limited: counter(450, limited),
         would_limit: counter(12, would_limit),
+        global: route == "*",
     }
 }
 
@@ -180,13 +181,16 @@ fn limits_say_how_full_they_are_and_what_they_refuse() {
         queued: 4,
         adaptive: true,
         refused: counter(9, 0.0),
+        queue: 50,
+        waited: counter(30, 0.4),
+        baseline_ms: Some(12.25),
         ..ConcurrencyStatus::default()
     };
     let retry = RetryStatus {
         route: "orders".to_owned(),
         retries: counter(77, 1.5),
         denied: counter(5, 0.4),
-        budget_left: 0.0,
+        budget_left: 0,
     };
     let told = |limited| InstanceStatus {
         limiters: vec![

@@ -113,6 +113,8 @@ pub struct BreakerView {
     pub reason: String,
     /// When it came into this state.
     pub since: Now,
+    /// How long until an open one lets a request try; zero when the next one may. `None` when it is not open, or held.
+    pub retry_after: Option<Duration>,
     /// Failures in a row, while closed.
     pub failures: u32,
     /// The part of the requests within `window` that failed, 0 to 1; `None` without requests, and when only failures in
@@ -217,6 +219,10 @@ impl Breaker {
             },
             reason: self.reason(phase, story.cause.as_ref()),
             since: story.since,
+            retry_after: match phase {
+                Phase::Open { until } => Some(until.left(now)),
+                Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held(_) => None,
+            },
             failures: match phase {
                 Phase::Closed { failures } => failures,
                 _ => 0,

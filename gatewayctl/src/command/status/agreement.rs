@@ -3,25 +3,24 @@
 use proto::v1::{GetStatusResponse, Instance, InstanceState, InstanceStatus};
 use serde::Serialize;
 use std::collections::HashMap;
-
-/// A thing's name in two parts: upstream and address, route and target.
-pub type Key<'a> = (&'a str, &'a str);
+use std::hash::Hash;
 
 /// One instance's word on one thing.
 pub type Report<'a, T> = (&'a str, &'a T);
 
 /// What every connected instance says, by thing: fleets have tens of thousands of targets.
-pub struct Reports<'a, T> {
+pub struct Reports<'a, T, K> {
     /// In the order of the first instance that has them, which is that of the config.
     things: Vec<Vec<Report<'a, T>>>,
-    positions: HashMap<Key<'a>, usize>,
+    positions: HashMap<K, usize>,
 }
 
-impl<'a, T> Reports<'a, T> {
+impl<'a, T, K: Eq + Hash> Reports<'a, T, K> {
+    /// `key` is what tells one thing from another: upstream and address, route and target.
     pub fn of(
         status: &'a GetStatusResponse,
         things: fn(&'a InstanceStatus) -> &'a [T],
-        key: fn(&'a T) -> Key<'a>,
+        key: fn(&'a T) -> K,
     ) -> Self {
         let mut reports = Self { things: Vec::new(), positions: HashMap::new() };
         for (instance, told) in connected(status) {
@@ -37,8 +36,8 @@ impl<'a, T> Reports<'a, T> {
     }
 
     /// What is said of one thing.
-    pub fn get(&self, key: Key<'_>) -> &[Report<'a, T>] {
-        self.positions.get(&key).map_or(&[], |position| &self.things[*position])
+    pub fn get(&self, key: &K) -> &[Report<'a, T>] {
+        self.positions.get(key).map_or(&[], |position| &self.things[*position])
     }
 
     /// What is said of each thing.

@@ -67,15 +67,18 @@ impl State {
     }
 }
 
+/// Who ordered which breaker to be held open, or closed.
+type Held<'a> = HashMap<(&'a str, bool), &'a OrderedBy>;
+
 /// Every breaker that an instance reports; one item for each state that instances see it in.
 pub fn breakers(status: &GetStatusResponse) -> Vec<Breaker> {
-    let held: HashMap<&str, &OrderedBy> = status
+    let held: Held<'_> = status
         .orders
         .iter()
         .flat_map(|orders| &orders.held)
-        .filter_map(|one| Some((one.route.as_str(), one.by.as_ref()?)))
+        .filter_map(|one| Some(((one.route.as_str(), one.open), one.by.as_ref()?)))
         .collect();
-    let reports = Reports::of(status, |told| &told.breakers, |breaker| (&breaker.route, &breaker.target));
+    let reports = Reports::of(status, |told| &told.breakers, |one| (&one.route, &one.target));
     reports.each().flat_map(|seen| lines(seen, judge)).map(|line| describe(&line, &held)).collect()
 }
 
@@ -90,10 +93,10 @@ fn judge(breaker: &BreakerStatus) -> (State, bool) {
     (state, breaker.held)
 }
 
-fn describe(line: &Line<'_, BreakerStatus, (State, bool)>, orders: &HashMap<&str, &OrderedBy>) -> Breaker {
+fn describe(line: &Line<'_, BreakerStatus, (State, bool)>, orders: &Held<'_>) -> Breaker {
     let first = line.seen.first().map(|(_, first)| (*first).clone()).unwrap_or_default();
     let (state, held) = line.state;
-    let by = orders.get(first.route.as_str()).copied().filter(|_| held);
+    let by = orders.get(&(first.route.as_str(), state == State::Open)).copied().filter(|_| held);
     let counter = |counter: fn(&BreakerStatus) -> Option<Counter>| {
         let total = line.sum(|seen| counter(seen).unwrap_or_default().total);
         (total, line.sum_rate(|seen| counter(seen).unwrap_or_default().per_second))
@@ -134,6 +137,17 @@ impl Breaker {
     }
 }
 
+impl Breaker {
+    /// When an open one lets a request try. One whose time is over waits for a request.
+    fn retry_at(&self, now: Timestamp) -> String {
+        match self.retry {
+            None => String::new(),
+            Some(at) if at <= now => "now".to_owned(),
+            Some(at) => format!("in {}", age(Some(now), at)),
+        }
+    }
+}
+
 impl Resource for Breaker {
     const KIND: &'static str = "Breaker";
 
@@ -151,7 +165,7 @@ impl Resource for Breaker {
             .cell("TARGET", self.target.as_deref().unwrap_or("*"))
             .toned("STATE", self.state.word(), self.state.tone())
             .cell("REASON", self.reason_at(now))
-            .cell("RETRY", self.retry.map_or_else(String::new, |at| age(Some(now), at)))
+            .cell("RETRY", self.retry_at(now))
             .cell("FAILURES", self.failures)
             .cell("ERRORS", self.error_rate.map_or_else(String::new, percent))
             .cell("OPENED", self.opened)

@@ -31,6 +31,8 @@ pub enum Kind {
     RateLimit {
         algorithm: String,
         key: String,
+        /// It stands in `global_filters`.
+        global: bool,
         /// Of each instance.
         qps: u32,
         burst: u32,
@@ -53,11 +55,18 @@ pub enum Kind {
         max: u64,
         in_flight: u64,
         queued: u64,
+        /// Requests that may wait.
+        queue: u64,
+        waited_per_second: f64,
+        waited: u64,
         adaptive: bool,
+        /// The latency without load that an adaptive limit goes by, where it is highest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        baseline_ms: Option<f64>,
     },
     Retry {
         /// Retries that the budgets allow now.
-        budget_left: f64,
+        budget_left: u64,
     },
 }
 
@@ -98,9 +107,9 @@ impl State {
 
 /// Every limit that an instance reports: rate limits, then concurrency limits, then retry budgets.
 pub fn limits(status: &GetStatusResponse) -> Vec<Limit> {
-    let limiters = Reports::of(status, |told| &told.limiters, |limiter| (&limiter.route, &limiter.key));
-    let concurrency = Reports::of(status, |told| &told.concurrency, |limit| (&limit.route, &limit.target));
-    let retries = Reports::of(status, |told| &told.retries, |retry| (&retry.route, ""));
+    let limiters = Reports::of(status, |told| &told.limiters, |one| (&one.route, one.global));
+    let concurrency = Reports::of(status, |told| &told.concurrency, |one| (&one.route, &one.target));
+    let retries = Reports::of(status, |told| &told.retries, |one| &one.route);
     let limiters = limiters.each().flat_map(|seen| lines(seen, judge_limiter));
     let concurrency = concurrency.each().flat_map(|seen| lines(seen, judge_concurrency));
     let retries = retries.each().flat_map(|seen| lines(seen, judge_retry));
@@ -156,6 +165,7 @@ fn limiter(line: &Line<'_, LimiterStatus, State>) -> Limit {
         kind: Kind::RateLimit {
             algorithm: first.algorithm,
             key: first.key,
+            global: first.global,
             qps: first.qps,
             burst: first.burst,
             level: line.seen.iter().map(|(_, seen)| seen.level).fold(f64::INFINITY, f64::min),
@@ -186,6 +196,7 @@ fn judge_concurrency(limit: &ConcurrencyStatus) -> State {
 fn concurrency_limit(line: &Line<'_, ConcurrencyStatus, State>) -> Limit {
     let first = line.seen.first().map(|(_, first)| (*first).clone()).unwrap_or_default();
     let (refused, refused_per_second) = count(line, |seen| seen.refused);
+    let (waited, waited_per_second) = count(line, |seen| seen.waited);
     let queued = line.sum(|seen| seen.queued.into());
     let reason = match line.state {
         State::Limiting => format!("{}/s answered with 503", rate(refused_per_second)),
@@ -208,7 +219,11 @@ fn concurrency_limit(line: &Line<'_, ConcurrencyStatus, State>) -> Limit {
             max: line.sum(|seen| seen.max.into()),
             in_flight: line.sum(|seen| seen.in_flight.into()),
             queued,
+            queue: line.sum(|seen| seen.queue.into()),
+            waited_per_second,
+            waited,
             adaptive: first.adaptive,
+            baseline_ms: line.seen.iter().filter_map(|(_, seen)| seen.baseline_ms).reduce(f64::max),
         },
         seen_by: line.seen_by.clone(),
     }
@@ -236,7 +251,7 @@ fn retry_budget(line: &Line<'_, RetryStatus, State>) -> Limit {
         passed,
         refused_per_second,
         refused,
-        kind: Kind::Retry { budget_left: line.sum_rate(|seen| seen.budget_left) },
+        kind: Kind::Retry { budget_left: line.sum(|seen| seen.budget_left) },
         seen_by: line.seen_by.clone(),
     }
 }
@@ -250,12 +265,13 @@ impl Kind {
         }
     }
 
-    /// What it limits by.
-    fn key(&self) -> &str {
+    /// What it limits by; a limit of all routes may stand beside the route's own.
+    fn key(&self) -> String {
         match self {
-            Kind::RateLimit { key, .. } => key,
-            Kind::Concurrency { target, .. } => target.as_deref().unwrap_or("route"),
-            Kind::Retry { .. } => "route",
+            Kind::RateLimit { key, global: true, .. } => format!("global/{key}"),
+            Kind::RateLimit { key, global: false, .. } => key.clone(),
+            Kind::Concurrency { target, .. } => target.clone().unwrap_or_else(|| "route".to_owned()),
+            Kind::Retry { .. } => "route".to_owned(),
         }
     }
 
@@ -267,7 +283,7 @@ impl Kind {
             Kind::Concurrency { in_flight, limit, queued, .. } => {
                 format!("{in_flight}/{limit} taken, {queued} wait")
             }
-            Kind::Retry { budget_left } => format!("{budget_left:.0} left"),
+            Kind::Retry { budget_left } => format!("{budget_left} left"),
         }
     }
 
@@ -279,8 +295,11 @@ impl Kind {
                     if *shadow { format!(" shadow, {would_limit} would be refused") } else { String::new() };
                 format!("{algorithm} qps={qps} burst={burst} delayed={delayed} evicted={evicted}{shadow}")
             }
-            Kind::Concurrency { max, adaptive: true, .. } => format!("adaptive max={max}"),
-            Kind::Concurrency { max, adaptive: false, .. } => format!("max={max}"),
+            Kind::Concurrency { max, queue, waited, adaptive, baseline_ms, .. } => {
+                let adaptive = if *adaptive { "adaptive " } else { "" };
+                let baseline = baseline_ms.map(|ms| format!(" baseline={ms:.1}ms")).unwrap_or_default();
+                format!("{adaptive}max={max} queue={queue} waited={waited}{baseline}")
+            }
             Kind::Retry { .. } => String::new(),
         }
     }

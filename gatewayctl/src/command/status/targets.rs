@@ -75,7 +75,7 @@ fn configured(config: &GatewayConfig) -> impl Iterator<Item = (&str, &[TargetCon
 
 /// What the instances say, and who ordered what.
 struct Known<'a> {
-    reports: Reports<'a, TargetStatus>,
+    reports: Reports<'a, TargetStatus, (&'a str, &'a str)>,
     drained: HashMap<(&'a str, &'a str), &'a OrderedBy>,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Known<'a> {
 
     fn targets(&self, upstream: &str, target: &TargetConfig) -> Vec<Target> {
         let addr = target.addr.to_string();
-        let seen = self.reports.get((upstream, &addr));
+        let seen = self.reports.get(&(upstream, &addr));
         if seen.is_empty() {
             return vec![unreported(upstream, addr, target.weight)];
         }
@@ -103,7 +103,7 @@ impl<'a> Known<'a> {
     fn verdict(&self, upstream: &str, target: &TargetConfig) -> Verdict {
         let addr = target.addr.to_string();
         let by = self.drained.get(&(upstream, addr.as_str())).copied();
-        let (state, reason) = judge_all(self.reports.get((upstream, &addr)), target.weight, by);
+        let (state, reason) = judge_all(self.reports.get(&(upstream, &addr)), target.weight, by);
         Verdict { upstream: upstream.to_owned(), addr, state, reason }
     }
 }
