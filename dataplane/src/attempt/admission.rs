@@ -22,7 +22,7 @@ pub(super) struct Admission<'a> {
 /// The targets that attempts were made at: a retry goes to another.
 #[derive(Default)]
 pub(super) struct Tried {
-    positions: [usize; Tried::MOST],
+    positions: [u32; Tried::MOST],
     count: usize,
 }
 
@@ -31,12 +31,12 @@ impl Tried {
     const MOST: usize = 11;
 
     fn contains(&self, at: usize) -> bool {
-        self.positions[..self.count].contains(&at)
+        self.positions[..self.count].iter().any(|tried| *tried as usize == at)
     }
 
     fn add(&mut self, at: usize) {
         if let Some(free) = self.positions.get_mut(self.count) {
-            *free = at;
+            *free = at as u32;
             self.count += 1;
         }
     }
@@ -46,9 +46,15 @@ impl<'a> Sending<'a> {
     /// The next attempt, once there is room for it.
     pub(super) async fn admit(&mut self) -> Result<Admission<'a>, Rejection> {
         let (at, permit) = self.choose()?;
-        let slot = match self.route.guard.concurrency.as_ref().and_then(|limit| limit.running.covering(at)) {
-            Some(limit) => Some(self.slot(limit).await?),
+        let slot = match self.route.guard.concurrency.as_ref().map(|limit| &limit.running) {
             None => None,
+            Some(Scoped::Route(limit)) => {
+                if self.slot_of_route.is_none() {
+                    self.slot_of_route = Some(self.slot(limit).await?);
+                }
+                None
+            }
+            Some(Scoped::Targets(limits)) => Some(self.slot(&limits[at]).await?),
         };
         self.tried.add(at);
         Ok(Admission { at, permit, slot })
@@ -128,17 +134,20 @@ impl<'a> Sending<'a> {
     /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.
     pub(super) fn judge(&self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
         let Admission { at, permit, slot } = admission;
-        let latency = self.timing.elapsed();
         if let Some(outcome) = outcome {
             let now = self.now();
-            self.route.upstream.record(at, outcome, latency, now);
+            self.route.upstream.record(at, outcome, self.timing.elapsed(), now);
             match permit {
                 Some(permit) if outcome.is_failure() => permit.failed(now, outcome),
                 Some(permit) => permit.succeeded(now),
                 None => {}
             }
         }
-        slot.map(|slot| Place { slot, latency, outcome })
+        slot.map(|slot| self.place(slot, outcome))
+    }
+
+    pub(super) fn place(&self, slot: Slot, outcome: Option<Outcome>) -> Place {
+        Place { slot, latency: self.timing.elapsed(), outcome }
     }
 }
 

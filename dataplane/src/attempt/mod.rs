@@ -8,13 +8,14 @@ pub(crate) use timing::Timing;
 
 use crate::body::{Body, Replay, RequestBody};
 use crate::clock;
-use crate::pool::Checkout;
+use crate::pool::{Checkout, Place};
 use crate::proxy::Exchange;
 use admission::{Admission, Tried};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
+use policy::concurrency::Slot;
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::retry::RetryPolicy;
@@ -46,8 +47,16 @@ pub(crate) async fn send(
 ) -> Result<Response<Body>, Rejection> {
     let Outbound { parts, body, client_host, key, websocket } = outbound;
     let preserved_host = route.preserve_host.then_some(client_host);
-    let mut sending =
-        Sending { exchange, route, key, preserved_host, websocket, timing, tried: Tried::default() };
+    let mut sending = Sending {
+        exchange,
+        route,
+        key,
+        preserved_host,
+        websocket,
+        timing,
+        tried: Tried::default(),
+        slot_of_route: None,
+    };
     let admission = sending.admit().await?;
     let answered = match &route.guard.retry {
         None => {
@@ -59,7 +68,7 @@ pub(crate) async fn send(
             sending.persist(&retry.running, admission, parts, body).await
         }
     };
-    sending.finish(answered?)
+    sending.finish(answered)
 }
 
 /// A request and everything that its attempts have in common.
@@ -71,6 +80,8 @@ struct Sending<'a> {
     websocket: bool,
     timing: Timing<'a>,
     tried: Tried,
+    /// Its place among the route's requests in flight, where these are bounded: one for all attempts.
+    slot_of_route: Option<Slot>,
 }
 
 /// The head of a target's response, and the connection on which its body follows.
@@ -112,12 +123,8 @@ impl<'a> Sending<'a> {
         replay: &Replay,
         ended: &Result<Answered, Rejection>,
     ) -> Option<(Duration, Admission<'a>)> {
-        let outcome = match ended {
-            Ok(answered) => Outcome::Response(answered.response.status()),
-            Err(Rejection::RouteTimeout) => return None,
-            Err(rejection) => Outcome::of(rejection)?,
-        };
-        if !replay.can_replay() {
+        let outcome = outcome_of(ended)?;
+        if matches!(ended, Err(Rejection::RouteTimeout)) || !replay.can_replay() {
             return None;
         }
         let unsent = outcome == Outcome::ConnectFailure;
@@ -141,18 +148,10 @@ impl<'a> Sending<'a> {
         self.timing.begin();
         self.exchange.count_attempt();
         let target = &self.route.upstream.targets[admission.at];
-        let mut ended = self.converse_with(target, request).await;
+        let ended = self.converse_with(target, request).await;
         self.timing.end();
-        let outcome = match &ended {
-            Ok(answered) => Some(Outcome::Response(answered.response.status())),
-            Err(rejection) => Outcome::of(rejection),
-        };
-        match (&mut ended, self.judge(admission, outcome)) {
-            (Ok(answered), place) => answered.checkout.place = place,
-            (Err(_), Some(place)) => place.leave(),
-            (Err(_), None) => {}
-        }
-        ended
+        let place = self.judge(admission, outcome_of(&ended));
+        hold(ended, place)
     }
 
     /// Sends on a connection of the target, and once more on a fresh one if an idle one turns out to be dead.
@@ -211,13 +210,37 @@ impl<'a> Sending<'a> {
         answer::is_expected(&response, self.websocket).then_some(response).ok_or(Rejection::InvalidResponse)
     }
 
-    fn finish(&self, answered: Answered) -> Result<Response<Body>, Rejection> {
-        let Answered { response, checkout } = answered;
+    fn finish(mut self, ended: Result<Answered, Rejection>) -> Result<Response<Body>, Rejection> {
+        let place = self.slot_of_route.take().map(|slot| self.place(slot, outcome_of(&ended)));
+        let Answered { response, checkout } = hold(ended, place)?;
         answer::answer(&self.exchange.session, response, checkout, self.timing.route_deadline)
     }
 
     fn now(&self) -> policy::clock::Now {
         clock::at(self.timing.session.now())
+    }
+}
+
+/// What the end of an attempt says about its target.
+fn outcome_of(ended: &Result<Answered, Rejection>) -> Option<Outcome> {
+    match ended {
+        Ok(answered) => Some(Outcome::Response(answered.response.status())),
+        Err(rejection) => Outcome::of(rejection),
+    }
+}
+
+/// A place among the requests in flight is held until the response is over; without one it is left at once.
+fn hold(ended: Result<Answered, Rejection>, place: Option<Place>) -> Result<Answered, Rejection> {
+    let Some(place) = place else { return ended };
+    match ended {
+        Ok(mut answered) => {
+            answered.checkout.place = Some(place);
+            Ok(answered)
+        }
+        Err(rejection) => {
+            place.leave();
+            Err(rejection)
+        }
     }
 }
 
