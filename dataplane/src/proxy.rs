@@ -2,6 +2,7 @@
 
 use crate::attempt::{self, Outbound, Timing};
 use crate::body::Body;
+use crate::connection::boundary::Extent;
 use crate::connection::session::Session;
 use crate::edge;
 use crate::limit;
@@ -10,7 +11,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
 use policy::headers::{Host, Inbound, parse_host};
@@ -44,7 +45,7 @@ pub(crate) async fn serve(
     session: Rc<Session>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    session.exchange_began(!request.body().is_end_stream());
+    session.exchange_began(Extent::of(request.body()));
     session.worker.count_request();
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::new(session);

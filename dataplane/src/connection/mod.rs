@@ -1,6 +1,7 @@
 //! One client connection from accept to close: hyper serves it, one timer watches it, and while it is idle it is only
 //! a socket.
 
+pub(crate) mod boundary;
 pub(crate) mod goodbye;
 pub(crate) mod io;
 pub(crate) mod session;

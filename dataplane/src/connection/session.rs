@@ -4,6 +4,7 @@
 //! per connection, and it is not touched per request: a request only notes what it waits for and since when; the timer
 //! fires at the earliest moment at which any of that could be overdue and is then set anew.
 
+use crate::connection::boundary::{Boundary, Extent};
 use crate::connection::tunnel::Tunnel;
 use crate::listener::ListenerState;
 use crate::worker::Worker;
@@ -125,8 +126,9 @@ pub(crate) struct Session {
     since: Cell<Instant>,
     /// The bytes of the current head as they came, and with them whatever came behind it; hyper bounds a head.
     raw_head: RefCell<Vec<u8>>,
-    /// The current request came in one read with the one before.
-    pipelined: Cell<bool>,
+    boundary: Boundary,
+    /// `raw_head` is the current head from its first byte on: no part of it came in one read with the message before.
+    head_seen: Cell<bool>,
     exchange: Cell<ExchangeId>,
     response: Cell<Response>,
     /// The request body has not wholly arrived.
@@ -171,7 +173,8 @@ impl Session {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
             raw_head: RefCell::default(),
-            pipelined: Cell::new(false),
+            boundary: Boundary::default(),
+            head_seen: Cell::new(false),
             exchange: Cell::new(ExchangeId(0)),
             response: Cell::new(Response::Ended),
             body_pending: Cell::new(false),
@@ -225,6 +228,7 @@ impl Session {
             Phase::Idle => {
                 self.phase.set(Phase::Head);
                 self.since.set(self.now());
+                self.head_seen.set(self.boundary.begin_head());
                 let mut raw = self.raw_head.borrow_mut();
                 raw.clear();
                 raw.extend_from_slice(bytes);
@@ -232,31 +236,35 @@ impl Session {
             Phase::Head => self.raw_head.borrow_mut().extend_from_slice(bytes),
             Phase::Exchange => {}
         }
+        self.boundary.read(bytes);
     }
 
-    /// Whether the request's head has a `Content-Length` that the parser may have dropped. Of a pipelined request the
-    /// bytes came with those of another, and nothing is known.
+    /// Whether the request's head has a `Content-Length` that the parser may have dropped. Of a head that was not seen
+    /// nothing is known.
     pub(crate) fn may_name_length(&self) -> bool {
-        self.pipelined.get() || names_length(&self.raw_head.borrow())
+        !self.head_seen.get() || names_length(&self.raw_head.borrow())
     }
 
-    /// Gives back what an idle connection does not need.
+    /// Gives back what an idle connection does not need. What hyper has read too early is read again.
     pub(crate) fn parked(&self) {
         self.raw_head.take();
+        self.boundary.reset();
     }
 
     /// A head is complete and a request is handed to the proxy.
-    pub(crate) fn exchange_began(&self, has_body: bool) {
-        // its bytes were read with those of the last request
-        self.pipelined.set(self.phase.get() != Phase::Head);
-        if self.pipelined.get() {
+    pub(crate) fn exchange_began(&self, extent: Extent) {
+        if self.phase.get() != Phase::Head {
+            // pipelined: its bytes were read with those of the last request
+            self.head_seen.set(false);
             self.since.set(self.now());
         }
+        let raw = self.raw_head.borrow();
+        self.boundary.end_head(self.head_seen.get().then_some(&raw), extent);
         self.fresh.set(false);
         self.phase.set(Phase::Exchange);
         self.exchange.set(ExchangeId(self.exchange.get().0 + 1));
         self.response.set(Response::Awaited);
-        self.body_pending.set(has_body);
+        self.body_pending.set(extent != Extent::NoBody);
         self.body_held.set(false);
         self.body_fault.set(None);
     }
@@ -346,6 +354,10 @@ impl Session {
         if self.response.get() == Response::Ended && !self.body_held.get() {
             self.phase.set(Phase::Idle);
             self.since.set(now);
+            if self.body_pending.get() {
+                // hyper may drain what is left, and the next head with it
+                self.boundary.lose();
+            }
         }
     }
 

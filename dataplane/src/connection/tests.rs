@@ -90,3 +90,44 @@ fn a_connection_goes_on_after_a_body_that_was_longer_than_its_response() {
     next.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext");
     client.until("next");
 }
+
+/// Only what came of the head after the request before it was looked at, and hyper tells of no `Content-Length` beside
+/// `Transfer-Encoding`.
+#[test]
+fn two_lengths_are_refused_though_the_first_came_with_the_request_before() {
+    let (served, target) = started(json!({}));
+    let first = "GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let begun = "POST /b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n";
+    let mut client = served.client(&format!("{first}{begun}"));
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    upstream.send(WHOLE);
+    client.until("ok");
+    client.send("Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let answers = client.until("invalid_framing");
+    assert!(answers.contains("HTTP/1.1 400 "), "{answers}");
+}
+
+/// Nothing is refused for how it happens to arrive.
+#[test]
+fn a_chunked_request_is_served_after_any_other() {
+    let (served, target) = started(json!({}));
+    let head = "POST /x HTTP/1.1\r\nHost: a.example\r\n";
+    let messages = [
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        format!("{head}Content-Length: 2\r\n\r\nab"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n".to_owned(),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+    ];
+    let mut client = served.client("");
+    for (exchange, message) in (1..).zip(&messages) {
+        let cut = message.len() - 3;
+        client.send(&message[..cut]);
+        client.send(&message[cut..]);
+        let mut upstream = target.accept();
+        upstream.until(&format!("\r\n\r\n{}", message.split_once("\r\n\r\n").expect("a head").1));
+        upstream.send(&WHOLE.replace("Content", "Connection: close\r\nContent"));
+        client.until_times("\r\n\r\nok", exchange);
+    }
+}
