@@ -235,4 +235,6 @@ fn told(config: &RateLimitConfig) -> Limited {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

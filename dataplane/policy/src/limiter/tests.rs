@@ -171,3 +171,113 @@ fn workers_that_share_a_bucket_pass_exactly_its_size() {
         assert_eq!((view.passed, view.limited), (expected, 4 * requests - expected), "{config}");
     }
 }
+
+/// Keys as spread as hashes are.
+fn flood(from: u64, count: u64) -> impl Iterator<Item = u64> {
+    (from..from + count).map(|key| {
+        key.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    })
+}
+
+#[test]
+fn a_million_keys_leave_memory_bounded() {
+    for (config, key_bytes, max_keys, keys) in [
+        (r#"{"qps": 1, "key": "client_ip"}"#, 16, 100_000, 1_000_000),
+        (
+            r#"{"qps": 1, "algorithm": "leaky_bucket", "key": "client_ip", "max_keys": 1000}"#,
+            16,
+            1000,
+            10_000,
+        ),
+        (
+            r#"{"qps": 5000, "algorithm": "sliding_window", "key": "client_ip", "max_keys": 3000}"#,
+            824,
+            3000,
+            30_000,
+        ),
+    ] {
+        let limit = limit(config);
+        let decide_all = |from, keys| {
+            flood(from, keys).for_each(|key| {
+                limit.decide(key, at(0));
+            });
+        };
+        let allocated = allocation_counter::measure(|| decide_all(1, keys));
+        // while a shard, one of 16 or more, doubles, it is there one and a half times
+        let bound = max_keys * key_bytes * 11 / 10;
+        assert!(allocated.bytes_max <= bound, "{config}: {} of {bound} bytes", allocated.bytes_max);
+        let view = limit.view(at(0));
+        assert!(view.keys <= max_keys && view.keys >= max_keys * 3 / 4, "{config}: {} keys", view.keys);
+        assert_eq!(view.evicted, keys - view.keys, "{config}");
+        let again = allocation_counter::measure(|| decide_all(1, 10_000));
+        assert_eq!(again.count_total, 0, "a table of full size allocates nothing");
+    }
+}
+
+#[test]
+fn a_flood_of_new_keys_does_not_free_the_one_that_is_at_its_limit() {
+    for algorithm in
+        [r#""burst": 50"#, r#""algorithm": "sliding_window""#, r#""burst": 50, "algorithm": "leaky_bucket""#]
+    {
+        let limit = limit(&format!(r#"{{"qps": 50, {algorithm}, "key": "client_ip", "max_keys": 1000}}"#));
+        let greedy = 0x1234_5678_9abc_def0;
+        while !matches!(limit.decide(greedy, at(0)), Verdict::Limit(_)) {}
+        flood(1, 100_000).for_each(|key| {
+            limit.decide(key, at(1));
+        });
+        assert!(matches!(limit.decide(greedy, at(2)), Verdict::Limit(_)), "{algorithm}");
+    }
+}
+
+#[test]
+fn a_key_whose_bucket_is_full_again_makes_room_before_any_other_and_before_more_memory() {
+    for algorithm in ["token_bucket", "sliding_window", "leaky_bucket"] {
+        let limit = limit(&format!(
+            r#"{{"qps": 5, "algorithm": "{algorithm}", "key": "client_ip", "max_keys": 1000}}"#
+        ));
+        for round in 0..20 {
+            flood(round * 200, 200).for_each(|key| {
+                limit.decide(key, at(round * 2000));
+            });
+        }
+        let view = limit.view(at(38_000));
+        assert_eq!(view.evicted, 0, "{algorithm}: nothing that was in use");
+        assert!(view.keys < 1000, "{algorithm}: {} keys", view.keys);
+        assert_eq!(limit.view(at(60_000)).level, f64::from(view.burst), "{algorithm}");
+    }
+}
+
+#[test]
+fn workers_that_share_growing_tables_pass_exactly_the_burst_of_each_key() {
+    let limit = Arc::new(limit(r#"{"qps": 1, "burst": 3, "key": "client_ip"}"#));
+    let worker = |worker: u64| {
+        let limit = Arc::clone(&limit);
+        std::thread::spawn(move || {
+            let keys: Vec<_> = flood(1, 5000).collect();
+            let turns = (0..4)
+                .flat_map(|_| (0..keys.len()).map(|at| keys[(at + worker as usize * 1250) % keys.len()]));
+            turns.filter(|key| limit.decide(*key, at(0)) == Verdict::Pass).count()
+        })
+    };
+    let workers: Vec<_> = (0..4).map(worker).collect();
+    let passed: usize = workers.into_iter().map(|worker| worker.join().expect("a worker")).sum();
+    assert_eq!((passed, limit.view(at(0)).evicted), (3 * 5000, 0));
+}
+
+#[test]
+fn no_rate_and_no_time_overflows() {
+    for qps in [1, 3, u32::MAX - 1, u32::MAX] {
+        for rest in [
+            r#""burst": 4294967295"#,
+            r#""burst": 4294967295, "algorithm": "leaky_bucket", "max_wait": "24h""#,
+            r#""algorithm": "sliding_window""#,
+        ] {
+            let limit = limit(&format!(r#"{{"qps": {qps}, {rest}}}"#));
+            for now in [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX, 5] {
+                limit.decide(0, Now::from_nanos(now));
+                let view = limit.view(Now::from_nanos(now));
+                assert!((0.0..=f64::from(view.burst)).contains(&view.level), "{view:?} at {now}");
+            }
+        }
+    }
+}
