@@ -14,8 +14,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 const WAYS: usize = 8;
-/// Sets that are looked at under one lock when the table is viewed: a few microseconds.
-const VIEWED: usize = 64;
+/// Sets that are looked at under one lock when the table is viewed: about a microsecond.
+const VIEWED: usize = 8;
 const MIN_SHARDS: u32 = 16;
 
 pub(super) struct Table<M> {
