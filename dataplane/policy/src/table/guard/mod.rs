@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// A route's protection; without filters all of it is absent and costs nothing.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// All must let a request pass; those of `global_filters` come first.
+    /// All must let a request pass; the route's own comes first, that of all routes last.
     pub limits: Vec<Limit>,
     /// Refuses at once what would fail anyway.
     pub breaker: Option<Kept<CircuitBreakerConfig, Scoped<Breaker>>>,
@@ -144,6 +144,8 @@ impl<'a> Guards<'a> {
     }
 
     /// Rate limits do not replace each other: the global one and the route's own both hold.
+    ///
+    /// The narrowest is asked first: what it refuses must not use up what the other routes and clients share.
     fn limits(&self, route: &RouteConfig, before: Option<&Route>) -> Vec<Limit> {
         let of_route = |config, global| {
             let reach = Reach::Route { global };
@@ -155,7 +157,7 @@ impl<'a> Guards<'a> {
             .filter(|config| Reach::of_global(config) != Reach::All)
             .map(|config| of_route(config, true));
         let own = rate_limits(&route.filters).map(|config| of_route(config, false));
-        self.limit_of_all.iter().cloned().chain(global).chain(own).collect()
+        own.chain(global).chain(self.limit_of_all.iter().cloned()).collect()
     }
 }
 

@@ -94,8 +94,8 @@ fn limits_add_up_and_other_filters_replace_the_global_one() {
     let table = table(&source, None);
     let (a, b) = (&route(&table, "a").guard, &route(&table, "b").guard);
     let reaches = |guard: &Guard| guard.limits.iter().map(|limit| limit.reach).collect::<Vec<_>>();
-    assert_eq!(reaches(a), [Reach::All, Reach::Route { global: false }]);
-    assert!(Arc::ptr_eq(&a.limits[0].running, &b.limits[0].running), "one bucket for all routes");
+    assert_eq!(reaches(a), [Reach::Route { global: false }, Reach::All], "the narrowest first");
+    assert!(Arc::ptr_eq(&a.limits[1].running, &b.limits[1].running), "one bucket for all routes");
     assert_eq!(b.breaker.as_ref().unwrap().config.threshold.get(), 1, "the route's own");
     assert_eq!(b.concurrency.as_ref().unwrap().config.max.get(), 3, "the global one");
     assert_eq!(a.concurrency.as_ref().unwrap().config.max.get(), 7);
@@ -121,13 +121,13 @@ fn a_key_says_which_requests_count_together() {
         Arc::ptr_eq(limit("a"), limit("b"))
     };
     let plain = table(&source("", ""), None);
-    assert!(shared(&plain, 0) && !shared(&plain, 1));
+    assert!(!shared(&plain, 0) && shared(&plain, 1));
     let apart = table(&source("", ", key: route"), None);
     assert!(!shared(&apart, 0) && !shared(&apart, 1));
     let by_client = table(&source(", key: client_ip", ", key: client_ip"), None);
     assert!(
-        shared(&by_client, 0) && !shared(&by_client, 1),
-        "a client's bucket of all routes, and one of each"
+        !shared(&by_client, 0) && shared(&by_client, 1),
+        "a client's bucket of each route, and one of all"
     );
     for (own, global) in [("", ""), ("", ", key: route"), (", key: client_ip", ", key: client_ip")] {
         let first = table(&source(own, global), None);
