@@ -16,6 +16,8 @@ mod window;
 mod word;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use crate::clock::{Now, jittered};
