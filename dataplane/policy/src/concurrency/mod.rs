@@ -13,6 +13,8 @@ mod queue;
 mod sampler;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use crate::clock::Now;

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::task::Wake;
 use std::thread::{self, Thread};
 
-fn concurrency(settings: &str) -> Arc<Concurrency> {
+pub(super) fn concurrency(settings: &str) -> Arc<Concurrency> {
     match filter(&format!("concurrency: {{{settings}}}")) {
         FilterConfig::Concurrency(config) => Concurrency::new(&config),
         other => panic!("{other:?}"),
