@@ -62,7 +62,7 @@ fn breakers(criterion: &mut Criterion) {
             permit.succeeded(now);
         }
     });
-    let never = breaker(r#"{"threshold": 4294967295, "error_rate": "100%"}"#);
+    let never = breaker(r#"{"threshold": 4294967295, "error_rate": "100%", "window": "1h"}"#);
     if let Ok(permit) = never.acquire(Now::default()) {
         permit.succeeded(Now::default());
     }

@@ -81,7 +81,7 @@ pub struct ConcurrencyView {
     pub queue: u32,
     /// Requests that had to wait.
     pub waited: u64,
-    /// Requests refused.
+    /// Requests refused: the queue was full, or they waited too long.
     pub refused: u64,
     /// Whether `limit` follows the latency.
     pub adaptive: bool,
@@ -124,14 +124,17 @@ impl Concurrency {
         self.load().entered(self.limit()).is_some()
     }
 
-    /// A place in the queue; `None` when the queue is full.
+    /// A place in the queue; `None` when the queue is full, which is counted as a refusal.
     pub fn wait(self: &Arc<Self>) -> Option<Wait> {
         let mut queue = self.queue.lock();
         let mut load = self.load();
         loop {
             let (next, free) = match load.entered(self.limit()) {
                 Some(entered) => (entered, true),
-                None if load.queued() >= self.queue_length => return None,
+                None if load.queued() >= self.queue_length => {
+                    self.count_refused();
+                    return None;
+                }
                 None => (load.lined_up(), false),
             };
             match self.replace(load, next) {
@@ -153,7 +156,7 @@ impl Concurrency {
         self.queue_timeout
     }
 
-    /// Notes that a request was refused: the queue was full, or it waited too long.
+    /// Notes that a request waited for as long as it may, and was refused.
     pub fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
