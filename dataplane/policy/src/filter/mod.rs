@@ -1,6 +1,7 @@
 //! The filters of a route: one file each, with its YAML, its config type and its wire form.
 
 pub mod auth;
+mod caller;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod cors;
@@ -18,6 +19,7 @@ use proto::v1;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use caller::{Caller, Scheme};
 pub use scope::Scope;
 
 /// One entry of `filters` or `global_filters`: a map with a single key, the filter's kind.

@@ -3,10 +3,15 @@
 //! Only this file knows the status of a gateway-made response. The reason is the same in the header, the body, the
 //! access log and the metric.
 
+mod challenge;
+mod quota;
+
+pub use challenge::{Cause, Challenge};
+pub use quota::{Limited, QuotaHeaders};
+
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use quota::retry_header;
 use std::time::Duration;
 
 /// Why the gateway answers by itself.
@@ -33,6 +38,19 @@ pub enum Rejection {
     },
     /// CONNECT and TRACE are not served.
     MethodNotServed,
+    /// No credentials, or none that hold.
+    Unauthenticated {
+        /// How the client could prove itself.
+        challenge: Challenge,
+        /// What was wrong, for the log.
+        cause: Cause,
+    },
+    /// `authorize`: the caller is known and may not do this.
+    Forbidden,
+    /// `ip`: requests from this address are not let in.
+    AddressDenied,
+    /// Whether the credentials hold cannot be found out: the issuer's keys, or the service that decides, are missing.
+    AuthUnavailable,
     /// The head or the body did not arrive in time.
     RequestTimeout,
     /// The body is larger than `max_body_bytes`.
@@ -84,7 +102,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, for tests and for metrics that start at zero.
-    pub const ALL: [Rejection; 31] = [
+    pub const ALL: [Rejection; 35] = [
         Rejection::MalformedRequest,
         Rejection::InvalidHost,
         Rejection::InvalidTarget,
@@ -94,6 +112,10 @@ impl Rejection {
         Rejection::NoRoute,
         Rejection::MethodNotAllowed { allow: Vec::new() },
         Rejection::MethodNotServed,
+        Rejection::Unauthenticated { challenge: Challenge::NONE, cause: Cause::NoCredentials },
+        Rejection::Forbidden,
+        Rejection::AddressDenied,
+        Rejection::AuthUnavailable,
         Rejection::RequestTimeout,
         Rejection::BodyTooLarge,
         Rejection::TargetTooLong,
@@ -165,6 +187,27 @@ impl Rejection {
             R::MethodNotServed => {
                 (S::NOT_IMPLEMENTED, "method_not_served", "http_request_denied", "this method is not served")
             }
+            R::Unauthenticated { .. } => (
+                S::UNAUTHORIZED,
+                "unauthenticated",
+                "http_request_denied",
+                "the request needs credentials that are valid here",
+            ),
+            R::Forbidden => {
+                (S::FORBIDDEN, "forbidden", "http_request_denied", "the caller is not allowed to do this")
+            }
+            R::AddressDenied => (
+                S::FORBIDDEN,
+                "address_denied",
+                "http_request_denied",
+                "requests from this address are not allowed",
+            ),
+            R::AuthUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "auth_unavailable",
+                "proxy_internal_error",
+                "credentials cannot be checked at the moment",
+            ),
             R::RequestTimeout => (
                 S::REQUEST_TIMEOUT,
                 "request_timeout",
@@ -372,80 +415,13 @@ impl Rejection {
                 HeaderValue::try_from(methods).map(|value| (header::ALLOW, value)).into_iter().collect()
             }
             Self::RateLimited(limited) => limited.headers(),
+            Self::Unauthenticated { challenge, cause } => challenge.headers(*cause),
             Self::CircuitOpen { retry_after } => vec![retry_header(*retry_after)],
-            Self::ConcurrencyLimited | Self::PoolExhausted => vec![retry_header(Duration::ZERO)],
+            Self::ConcurrencyLimited | Self::PoolExhausted | Self::AuthUnavailable => {
+                vec![retry_header(Duration::ZERO)]
+            }
             _ => Vec::new(),
         }
-    }
-}
-
-/// `Retry-After` counts whole seconds (RFC 9110 §10.2.3): at least one, for nobody should come back at once.
-fn retry_header(after: Duration) -> (HeaderName, HeaderValue) {
-    (header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)))
-}
-
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs_f64().ceil().max(1.0) as u64
-}
-
-/// The quota that a refused request ran into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limited {
-    /// When a request would pass again.
-    pub retry_after: Duration,
-    /// Requests that the quota allows in its window.
-    pub quota: u32,
-    /// Over how long the quota is counted.
-    pub window: Duration,
-    /// How the quota is told.
-    pub style: QuotaHeaders,
-}
-
-/// Which header fields tell a client of its quota.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum QuotaHeaders {
-    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
-    #[default]
-    Ietf,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, as GitHub and others send them.
-    Legacy,
-    /// None; `Retry-After` is sent all the same.
-    Off,
-}
-
-impl Limited {
-    const EXAMPLE: Self = Self {
-        retry_after: Duration::from_secs(1),
-        quota: 1,
-        window: Duration::from_secs(1),
-        style: QuotaHeaders::Ietf,
-    };
-
-    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-        const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-        const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-        const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-        const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-
-        let (reset, window) = (whole_seconds(self.retry_after), whole_seconds(self.window));
-        let mut headers = vec![retry_header(self.retry_after)];
-        let mut item =
-            |name, text: String| headers.extend(HeaderValue::try_from(text).map(|value| (name, value)));
-        match self.style {
-            QuotaHeaders::Ietf => {
-                item(RATE_LIMIT, format!("\"default\";r=0;t={reset}"));
-                item(POLICY, format!("\"default\";q={};w={window}", self.quota));
-            }
-            QuotaHeaders::Legacy => {
-                item(LIMIT, self.quota.to_string());
-                item(REMAINING, "0".to_owned());
-                item(RESET, reset.to_string());
-            }
-            QuotaHeaders::Off => {}
-        }
-        headers
     }
 }
 
@@ -461,64 +437,4 @@ pub struct Who<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn reasons_are_unique_and_each_is_a_refusal() {
-        let reasons: HashSet<_> = Rejection::ALL.iter().map(Rejection::reason).collect();
-        assert_eq!(reasons.len(), Rejection::ALL.len());
-        for (at, rejection) in Rejection::ALL.iter().enumerate() {
-            assert_eq!(rejection.index(), at);
-            assert!(rejection.status().as_u16() >= 400, "{rejection:?}");
-        }
-    }
-
-    #[test]
-    fn body_and_header_carry_the_same_reason_version_and_instance() {
-        let who = Who { instance: "dp-1", version: 7, request_id: "abc" };
-        for rejection in Rejection::ALL {
-            let body: serde_json::Value = serde_json::from_str(&rejection.problem(&who)).expect("json");
-            assert_eq!(body["reason"], rejection.reason());
-            assert_eq!(body["status"], rejection.status().as_u16());
-            assert_eq!(body["config_version"], 7);
-            let header = rejection.proxy_status(&who);
-            let header = header.to_str().expect("ascii");
-            assert!(
-                header.starts_with("\"dp-1\"; error=") && header.contains(rejection.reason()),
-                "{header}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_refused_method_names_the_allowed_ones() {
-        let rejection = Rejection::MethodNotAllowed { allow: vec![Method::GET, Method::POST] };
-        assert_eq!(rejection.advice(), [(header::ALLOW, HeaderValue::from_static("GET, POST"))]);
-        assert!(Rejection::NoRoute.advice().is_empty());
-    }
-
-    #[test]
-    fn a_limited_request_learns_its_quota_in_the_style_asked_for() {
-        let limited = |style| Limited {
-            retry_after: Duration::from_millis(1200),
-            quota: 100,
-            window: Duration::from_secs(60),
-            style,
-        };
-        let told = |style| -> Vec<String> {
-            let advice = Rejection::RateLimited(limited(style)).advice();
-            advice.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ascii"))).collect()
-        };
-        assert_eq!(
-            told(QuotaHeaders::Ietf),
-            ["retry-after: 2", "ratelimit: \"default\";r=0;t=2", "ratelimit-policy: \"default\";q=100;w=60"]
-        );
-        assert_eq!(
-            told(QuotaHeaders::Legacy),
-            ["retry-after: 2", "x-ratelimit-limit: 100", "x-ratelimit-remaining: 0", "x-ratelimit-reset: 2"]
-        );
-        assert_eq!(told(QuotaHeaders::Off), ["retry-after: 2"]);
-    }
-}
+mod tests;
