@@ -19,6 +19,9 @@ use tonic::transport::{Endpoint, Uri};
 /// A status at least this often, so that silence means something.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
+/// How soon it is told that a target or a breaker has changed its state.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// To connect, and to be answered once connected.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 

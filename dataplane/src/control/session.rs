@@ -1,6 +1,6 @@
 //! One stream to the control plane, from the hello to the reason why it ended.
 
-use super::{Control, JOIN_TIMEOUT, MAX_MESSAGE, STATUS_EVERY};
+use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY};
 use crate::activation::{Committed, NotPrepared};
 use crate::clock;
 use crate::status::{self, Rates};
@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     outbox: mpsc::Sender<DataPlaneMessage>,
     inbox: Streaming<ControlPlaneMessage>,
     rates: Rates,
+    /// As they were when last looked at.
+    states: Vec<u8>,
 }
 
 /// Why a session is over. There is no good reason: a control plane never hangs up on purpose.
@@ -56,14 +58,15 @@ impl<'a> Session<'a> {
         send(&outbox, Fact::Hello(control.hello()))?;
         let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
         tracing::info!(control_plane = %control.control_plane, "joined the control plane");
-        Ok(Self { control, outbox, inbox, rates: Rates::default() })
+        Ok(Self { control, outbox, inbox, rates: Rates::default(), states: Vec::new() })
     }
 
     /// Obeys and reports until it ends.
     pub(super) async fn serve(mut self) -> Ended {
         let mut changes = self.control.board.watch();
-        let mut ticks = interval(STATUS_EVERY);
+        let (mut ticks, mut looks) = (interval(STATUS_EVERY), interval(LOOK_EVERY));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
                 received = self.inbox.message() => match received {
@@ -73,6 +76,7 @@ impl<'a> Session<'a> {
                 },
                 () = changed(&mut changes) => self.send_status(),
                 _ = ticks.tick() => self.send_tick(),
+                _ = looks.tick() => self.look(),
             };
             if let Err(ended) = step {
                 return ended;
@@ -135,6 +139,16 @@ impl<'a> Session<'a> {
         let mut status = self.report();
         self.rates.carry_over(&mut status);
         self.send(Fact::Status(status))
+    }
+
+    /// A target that went out or a breaker that opened is told before the next tick.
+    fn look(&mut self) -> Result<(), Ended> {
+        let states = status::states(&self.control.gateway);
+        if states == self.states {
+            return Ok(());
+        }
+        self.states = states;
+        self.send_status()
     }
 
     fn send_tick(&mut self) -> Result<(), Ended> {

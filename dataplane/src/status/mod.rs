@@ -121,3 +121,8 @@ pub fn report(running: &Running, gateway: &Gateway) -> InstanceStatus {
     }
     status
 }
+
+/// The states that an operator should hear of soon, in a form that is cheap to compare.
+pub fn states(gateway: &Gateway) -> Vec<u8> {
+    gateway.table().map(|table| views::states(&table, clock::now())).unwrap_or_default()
+}

@@ -32,6 +32,16 @@ pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Ga
     }
 }
 
+/// The state of every target and breaker, a byte each.
+pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
+    let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
+    let breakers = table.routes.iter().flat_map(|route| &route.guard.breaker);
+    targets
+        .map(|target| target.state.health_view(now).state as u8)
+        .chain(breakers.flat_map(|breaker| breaker.running.all()).map(|(_, one)| one.view(now).state as u8))
+        .collect()
+}
+
 fn guard(status: &mut InstanceStatus, route: &Route, now: Now) {
     let own = route.guard.limits.iter().filter(|limit| limit.reach != Reach::All);
     status.limiters.extend(own.map(|limit| limiter(&route.name, limit, now)));

@@ -43,6 +43,8 @@ fn tell(response: &OrderResponse, what: &str, format: OutcomeFormat) -> Result<E
 
 fn said(one: &Confirmation) -> String {
     match one.state() {
+        // it went by this already
+        ConfirmationState::Confirmed if one.took_us == 0 => "confirmed".to_owned(),
         ConfirmationState::Confirmed => format!("confirmed in {}", took(one.took_us)),
         ConfirmationState::Silent => "silent".to_owned(),
         ConfirmationState::Disconnected => "not connected".to_owned(),

@@ -1,6 +1,6 @@
 //! Health, breakers and limits in every format: one line where instances agree, one for each state where not.
 
-use gatewayctl::command::status::{breakers, health::Health, limits, table, targets};
+use gatewayctl::command::status::{breakers, fleet, health::Health, limits, routes, table, targets};
 use gatewayctl::output::{Format, Resource, render};
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -19,10 +19,14 @@ fn addr(port: u16) -> String {
 }
 
 /// A fleet whose instances report this, in the order of their names.
-fn fleet(reports: Vec<InstanceStatus>) -> GetStatusResponse {
+fn fleet_of(reports: Vec<InstanceStatus>) -> GetStatusResponse {
     let targets: Vec<_> = (8081..=8086).map(|port| serde_json::json!({ "addr": addr(port) })).collect();
+    let routes = ["orders", "pay", "search"].map(|name| {
+        serde_json::json!({ "name": name, "prefix": format!("/{name}"), "targets": [{ "addr": addr(8081) }] })
+    });
     let config: GatewayConfig = serde_json::from_value(serde_json::json!({
         "upstreams": [{ "name": "users", "targets": targets }],
+        "routes": routes,
     }))
     .unwrap();
     let instance = |(number, status): (usize, InstanceStatus)| Instance {
@@ -87,7 +91,7 @@ fn troubled() -> GetStatusResponse {
         ..InstanceStatus::default()
     };
     let refused = "status 503 on GET /health, wanted 200";
-    fleet(vec![
+    fleet_of(vec![
         told([
             target(8084, Ejected, "5 errors in a row; back in 25s", 5),
             target(8085, Unhealthy, refused, 90),
@@ -129,22 +133,53 @@ fn breaker(route: &str, state: BreakerState, reason: &str) -> BreakerStatus {
     }
 }
 
-#[test]
-fn breakers_say_why_since_when_and_when_they_are_tried_again() {
+fn with_breakers() -> GetStatusResponse {
     use BreakerState::{Closed, HalfOpen, Open};
-    let open = || breaker("orders", Open, "5 failures in a row, the last one: status 503");
+    let open = || breaker("orders", Open, "5 failures in a row, last: status 503");
     let held =
         || BreakerStatus { held: true, retry_ms: 0, ..breaker("pay", Open, "held open by an operator") };
     let shadow = || BreakerStatus {
         shadow: true,
         target: addr(8081),
         would_refuse: counter(40, 3.2),
-        ..breaker("search", HalfOpen, "tried again")
+        ..breaker("search", HalfOpen, "being tried, 0 of 1 succeeded; error rate 60 % of 40 requests in 10s")
     };
-    let told =
-        |orders| InstanceStatus { breakers: vec![orders, held(), shadow()], ..InstanceStatus::default() };
-    let breakers =
-        breakers::breakers(&fleet(vec![told(open()), told(breaker("orders", Closed, "")), told(open())]));
+    let told = |orders| InstanceStatus {
+        breakers: vec![orders, held(), shadow()],
+        targets: ["orders", "pay", "search"]
+            .map(|route| TargetStatus {
+                upstream: route.to_owned(),
+                ..target(8081, HealthState::Healthy, "", 60)
+            })
+            .into(),
+        ..InstanceStatus::default()
+    };
+    fleet_of(vec![told(open()), told(breaker("orders", Closed, "")), told(open())])
+}
+
+#[test]
+fn an_open_breaker_shows_in_the_fleet_and_in_its_route() {
+    let status = with_breakers();
+    let config = table(&status).unwrap();
+    assert_snapshot!("breakers_routes", text(&routes::routes(&status, &config), Format::Table));
+    assert_snapshot!("breakers_fleet", text(&[fleet::fleet(&status, &config)], Format::Wide));
+}
+
+#[test]
+fn all_targets_out_and_fail_open_is_told() {
+    let mut status = with_breakers();
+    for target in status.instances.iter_mut().flat_map(|one| &mut one.status.as_mut().unwrap().targets) {
+        target.health.as_mut().unwrap().set_state(HealthState::Unhealthy);
+        target.health.as_mut().unwrap().reason = "connection refused".to_owned();
+    }
+    let routes = routes::routes(&status, &table(&status).unwrap());
+    assert_eq!(routes[2].state, gatewayctl::command::status::State::Degraded);
+    assert!(routes[2].reason.contains("fail_open"), "{}", routes[2].reason);
+}
+
+#[test]
+fn breakers_say_why_since_when_and_when_they_are_tried_again() {
+    let breakers = breakers::breakers(&with_breakers());
     assert_snapshot!("breakers_table", text(&breakers, Format::Table));
     assert_snapshot!("breakers_wide", text(&breakers, Format::Wide));
     assert_snapshot!("breakers_json", text(&breakers[..2], Format::Json));
@@ -202,7 +237,7 @@ fn limits_say_how_full_they_are_and_what_they_refuse() {
         retries: vec![retry.clone()],
         ..InstanceStatus::default()
     };
-    let limits = limits::limits(&fleet(vec![told(12.5), told(0.0)]));
+    let limits = limits::limits(&fleet_of(vec![told(12.5), told(0.0)]));
     assert_snapshot!("limits_table", text(&limits, Format::Table));
     assert_snapshot!("limits_wide", text(&limits, Format::Wide));
     assert_snapshot!("limits_json", text(&limits, Format::Json));

@@ -7,7 +7,9 @@ use crate::{Bound, Settings};
 use fake::{FakeControlPlane, Member};
 use proto::v1::control_plane_message::Message as Order;
 use proto::v1::data_plane_message::Message as Fact;
-use proto::v1::{Abort, Commit, ControlPlaneMessage, DrainedTarget, HealthState, Orders, Prepare, Snapshot};
+use proto::v1::{
+    Abort, Commit, ControlPlaneMessage, DrainedTarget, HealthState, Orders, Prepare, Snapshot, TargetHealth,
+};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -100,6 +102,32 @@ async fn orders_are_confirmed_once_they_hold_and_told_in_the_status_and_the_next
     assert!(!health.reason.is_empty() && health.since_ms > 0, "{health:?}");
     drop(member);
     assert_eq!(plane.joined().await.hello.orders_revision, 3);
+}
+
+/// A target whose health check finds nobody there.
+fn unhealthy(version: u64) -> Snapshot {
+    let config = serde_json::from_value(serde_json::json!({
+        "server": {"port": 0},
+        "routes": [{"name": "users", "prefix": "/", "targets": [{"addr": "http://127.0.0.1:1"}],
+            "health_check": {"interval": "100ms", "timeout": "50ms", "unhealthy_threshold": 1}}],
+    }))
+    .unwrap();
+    let policy::snapshot::Encoded { table, sha256 } = policy::snapshot::encode(&config);
+    Snapshot { table, sha256, ..snapshot(version, 0, "users") }
+}
+
+#[tokio::test]
+async fn a_target_that_goes_out_is_told_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plane = FakeControlPlane::start().await;
+    let _bound = start(&plane.uri, dir.path());
+    let mut member = plane.joined().await;
+    roll_out(&mut member, unhealthy(1)).await;
+    let is_out = |health: &TargetHealth| health.state() == HealthState::Unhealthy;
+    let status =
+        member.status(|status| status.targets.iter().filter_map(|one| one.health.as_ref()).any(is_out)).await;
+    let health = status.targets[0].health.clone().unwrap();
+    assert!(!health.reason.is_empty() && health.since_ms > 0 && health.probe_failures > 0, "{health:?}");
 }
 
 #[tokio::test]

@@ -93,13 +93,17 @@ pub struct SeenBy {
 }
 
 impl SeenBy {
+    pub fn is_unanimous(&self) -> bool {
+        self.instances.len() == self.of
+    }
+
     /// `3/3`, or who it is where not all agree: `1/3 dp-2`.
     pub fn cell(&self, wide: bool) -> String {
         let share = format!("{}/{}", self.instances.len(), self.of);
         if self.of == 0 {
             return "0".to_owned();
         }
-        if wide || self.instances.len() < self.of {
+        if wide || !self.is_unanimous() {
             return format!("{share} {}", self.instances.join(","));
         }
         share

@@ -129,6 +129,16 @@ fn describe(line: &Line<'_, BreakerStatus, (State, bool)>, orders: &Held<'_>) ->
 }
 
 impl Breaker {
+    /// Why the fleet is not as it should be because of it: `the breaker of pay is open on 1/3 dp-2: …`.
+    pub fn complaint(&self) -> Option<String> {
+        if self.state != State::Open || self.shadow {
+            return None;
+        }
+        let Self { route, target, reason, seen_by, .. } = self;
+        let of = target.as_ref().map_or_else(|| route.clone(), |target| format!("{route} for {target}"));
+        Some(format!("the breaker of {of} is open on {}: {reason}", seen_by.cell(false)))
+    }
+
     fn reason_at(&self, now: Timestamp) -> String {
         let ordered = self.ordered.map(|at| format!(", {} ago", age(Some(at), now))).unwrap_or_default();
         let shadow =

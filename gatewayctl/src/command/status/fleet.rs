@@ -1,6 +1,8 @@
-//! The fleet in one line: does every instance run the current version, and does every target answer?
+//! The fleet in one line: does every instance run the current version, does every target answer, is
+//! no breaker open?
 
 use super::State;
+use super::breakers::{Breaker, breakers};
 use super::instances::{Instance, instances};
 use super::targets::verdicts;
 use crate::output::{Resource, Row};
@@ -33,6 +35,7 @@ pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
     let failing = targets.iter().filter(|target| target.state.is_bad());
     let mut problems: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
     problems.extend(failing.map(|target| format!("{} {}: {}", target.upstream, target.addr, target.reason)));
+    problems.extend(breakers(status).iter().filter_map(Breaker::complaint));
     if !status.config_problem.is_empty() {
         problems.push(status.config_problem.clone());
     }

@@ -1,6 +1,7 @@
 //! Routes: which requests go where, and whether every instance and target does its part.
 
 use super::State;
+use super::breakers::{Breaker, breakers};
 use super::instances::{Instance, instances};
 use super::targets::{Verdict, verdicts};
 use crate::output::{Resource, Row};
@@ -41,6 +42,10 @@ pub fn routes(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Route> 
         wanted.entry(&target.upstream).or_default().push(target);
     }
     let fleet = judge_fleet(&instances(status));
+    let mut open: HashMap<String, Vec<Breaker>> = HashMap::new();
+    for breaker in breakers(status).into_iter().filter(|breaker| breaker.complaint().is_some()) {
+        open.entry(breaker.route.clone()).or_default().push(breaker);
+    }
     let fails_open: HashMap<&str, bool> = config
         .upstreams
         .iter()
@@ -51,7 +56,8 @@ pub fn routes(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Route> 
             Some(upstream) => fails_open.get(upstream).copied().unwrap_or_default(),
             None => route.inline_upstream().on_all_unhealthy == OnAllUnhealthy::FailOpen,
         };
-        describe(route, &wanted, fails_open, &fleet)
+        let breakers = open.get(&route.name).map_or(&[][..], Vec::as_slice);
+        describe(route, &wanted, fails_open, breakers, &fleet)
     };
     config.routes.iter().map(describe).collect()
 }
@@ -60,12 +66,14 @@ fn describe(
     route: &RouteConfig,
     targets: &HashMap<&str, Vec<&Verdict>>,
     fails_open: bool,
+    open: &[Breaker],
     fleet: &(State, String),
 ) -> Route {
     let upstream = route.upstream.as_deref().unwrap_or(&route.name);
     let wanted = targets.get(upstream).map_or(&[][..], Vec::as_slice);
     let ready = wanted.iter().filter(|target| !target.state.is_out()).count();
-    let (state, reason) = worst([fleet.clone(), judge_targets(wanted, fails_open)]);
+    let (state, reason) =
+        worst([fleet.clone(), judge_targets(wanted, fails_open), judge_breakers(open, wanted.len())]);
     Route {
         name: route.name.clone(),
         hosts: route.hosts.iter().map(ToString::to_string).collect(),
@@ -117,8 +125,21 @@ fn judge_targets(targets: &[&Verdict], fails_open: bool) -> (State, String) {
     (if all_out { State::Down } else { State::Degraded }, reason)
 }
 
+/// What its open breakers do to a route with so many targets.
+fn judge_breakers(open: &[Breaker], targets: usize) -> (State, String) {
+    let reasons: Vec<String> = open.iter().filter_map(Breaker::complaint).collect();
+    let everywhere = open.iter().filter(|breaker| breaker.seen_by.is_unanimous());
+    let (of_targets, of_route): (Vec<_>, Vec<_>) = everywhere.partition(|breaker| breaker.target.is_some());
+    let state = match () {
+        () if reasons.is_empty() => State::Ok,
+        () if !of_route.is_empty() || of_targets.len() >= targets.max(1) => State::Down,
+        () => State::Degraded,
+    };
+    (state, reasons.join("; "))
+}
+
 /// The worst state, with every reason.
-fn worst(judgements: [(State, String); 2]) -> (State, String) {
+fn worst(judgements: [(State, String); 3]) -> (State, String) {
     let state = judgements.iter().map(|(state, _)| *state).max().unwrap_or(State::Ok);
     let reasons: Vec<String> =
         judgements.into_iter().map(|(_, reason)| reason).filter(|reason| !reason.is_empty()).collect();
