@@ -51,7 +51,7 @@ impl Journal {
             match self.fate(upstream) {
                 Some(Fate::Lost) => tracing::error!(
                     upstream = %upstream.name,
-                    on_all_unhealthy = ?upstream.config().on_all_unhealthy,
+                    on_all_unhealthy = upstream.config().on_all_unhealthy.name(),
                     "no target is healthy"
                 ),
                 Some(Fate::Saved) => tracing::info!(upstream = %upstream.name, "a target is healthy again"),
@@ -102,6 +102,9 @@ impl Change {
             }
             HealthState::Drained => {
                 tracing::info!(%upstream, target = addr, %from, %to, reason, "target is out");
+            }
+            HealthState::Healthy if *from == HealthState::Recovering => {
+                tracing::info!(%upstream, target = addr, %from, %to, reason, "target has its full share");
             }
             HealthState::Healthy | HealthState::Recovering => {
                 tracing::info!(%upstream, target = addr, %from, %to, reason, "target is back");

@@ -120,6 +120,16 @@ pub enum OnAllUnhealthy {
     FailClosed,
 }
 
+impl OnAllUnhealthy {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FailOpen => "fail_open",
+            Self::FailClosed => "fail_closed",
+        }
+    }
+}
+
 impl Default for HealthCheckConfig {
     fn default() -> Self {
         Self {

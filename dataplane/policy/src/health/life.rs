@@ -166,6 +166,10 @@ impl Life {
             (Some(_), known @ (Probed::Up | Probed::Down)) => known,
         };
         self.change(now, |life| life.probed = probed);
+        if self.since == Now::default() {
+            // a target begins when the first table that has it does
+            self.since = now;
+        }
         if probed == Probed::Never {
             self.streak = 0;
             self.probe_failure.clear();

@@ -55,6 +55,10 @@ fn a_target_that_flaps_stays_what_it_is() {
 
 #[test]
 fn a_new_target_is_what_initial_says_until_it_is_known() {
+    let mut life = Life::default();
+    life.expect_probes(Some(InitialHealth::Healthy), at(7));
+    life.expect_probes(Some(InitialHealth::Healthy), at(9));
+    assert_eq!((life.view(at(9)).state, life.view(at(9)).since), (Healthy, at(7)));
     let view = probed(InitialHealth::Unhealthy).view(at(1));
     assert_eq!((view.state, view.reason.as_str()), (Unhealthy, "no probe has succeeded yet"));
     // nothing was known against it: no threshold, no slow start
