@@ -33,13 +33,15 @@ enum Fate {
 }
 
 impl Journal {
-    /// Forgets what a new table no longer has.
-    pub(super) fn keep(&mut self, table: &RouteTable) {
-        let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
-        let ids: HashSet<u64> = targets.map(|target| target.state.id).collect();
-        self.states.retain(|id, _| ids.contains(id));
+    /// A new table: what it no longer has is forgotten, and what is new has its first state.
+    pub(super) fn follow(&mut self, table: &RouteTable, now: Now) {
         let names: HashSet<&str> = table.upstreams.iter().map(|upstream| &*upstream.name).collect();
         self.lost.retain(|name| names.contains(&**name));
+        let mut known = std::mem::take(&mut self.states);
+        for target in table.upstreams.iter().flat_map(|upstream| &upstream.targets) {
+            let state = known.remove(&target.state.id).unwrap_or_else(|| target.state.health_state(now));
+            self.states.insert(target.state.id, state);
+        }
     }
 
     /// Logs what is new.
@@ -60,7 +62,6 @@ impl Journal {
         }
     }
 
-    /// A target that is new has not changed.
     fn changes(&mut self, upstream: &Upstream, now: Now) -> Vec<Change> {
         let mut changes = Vec::new();
         for target in &upstream.targets {
@@ -145,7 +146,7 @@ mod tests {
     fn a_change_is_told_once_and_with_its_reason() {
         let (table, mut journal) = (table(), Journal::default());
         let upstream = &table.upstreams[0];
-        assert_eq!(journal.changes(upstream, at(1)), []);
+        journal.follow(&table, at(1));
         fail(upstream, 1, at(2));
         let change = Change {
             upstream: "u".into(),
@@ -188,7 +189,7 @@ mod tests {
         let thresholds = upstream.thresholds().unwrap();
         (0..2).for_each(|_| upstream.targets[0].state.probed(Ok(()), thresholds, at(4)));
         assert_eq!(fate(&mut journal, at(4)), Some(Fate::Saved));
-        journal.keep(&table);
+        journal.follow(&table, at(5));
         assert_eq!(fate(&mut journal, at(5)), None);
     }
 }

@@ -16,7 +16,7 @@ use prober::{Order, Prober, Shared};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How often the log catches up with what has happened to targets.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -41,7 +41,8 @@ impl HealthChecks {
     pub(crate) async fn run(mut self) {
         let mut published = self.gateway.published();
         published.mark_changed();
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        // not at once: the first probes take a moment
+        let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -68,7 +69,7 @@ impl HealthChecks {
             let first = first_wait(at, count, order.interval());
             self.probers.insert(id, Prober::start(order, first, Arc::clone(&self.shared)));
         }
-        self.journal.keep(&table);
+        self.journal.follow(&table, clock::now());
     }
 
     fn look(&mut self) {

@@ -7,7 +7,6 @@ use policy::health::{HealthState, HealthView};
 use policy::table::Purpose;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle};
