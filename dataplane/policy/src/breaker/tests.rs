@@ -220,6 +220,17 @@ fn a_reset_closes_it_and_ends_a_hold() {
     assert_eq!((breaker.view(s(4)).state, breaker.view(s(4)).hold), (State::Closed, None));
 }
 
+#[test]
+fn a_request_allocates_nothing_whatever_the_state() {
+    let breaker = breaker("threshold: 3, timeout: 10s, error_rate: 50%");
+    let count = |work: &dyn Fn()| allocation_counter::measure(work).count_total;
+    assert_eq!(count(&|| succeed(&breaker, 1, s(0))), 0, "closed");
+    assert_eq!(count(&|| fail(&breaker, 3, s(0))), 0, "as it opens");
+    assert_eq!(count(&|| assert!(breaker.acquire(s(1)).is_err())), 0, "open");
+    assert_eq!(count(&|| succeed(&breaker, 1, after_timeout(0))), 0, "half-open");
+    assert_eq!(breaker.view(after_timeout(0)).state, State::Closed);
+}
+
 /// Eight threads at once, again and again: never more trials under way than allowed, and none is lost for good.
 #[test]
 fn no_thread_slips_past_half_open_max() {

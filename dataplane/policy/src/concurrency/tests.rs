@@ -132,40 +132,71 @@ fn block_on(mut wait: Wait, polls: usize) -> Option<Slot> {
     None
 }
 
-/// Eight threads take, await, give up and release as they like: never more than `max` in flight, and in the end all is
-/// free. A hand-over that got lost would leave a thread parked for ever.
-#[test]
-fn threads_neither_lose_nor_invent_a_slot() {
-    const MAX: u32 = 3;
-    let limit = concurrency("max: 3, queue: 4");
-    let (in_flight, most, done) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
-    let start = Barrier::new(8);
+/// Eight threads take, await, give up and release as they like. A hand-over that got lost would leave one parked for
+/// ever. How many were in flight at most, and how many in all; `meanwhile` happens again and again.
+fn hammer(limit: &Arc<Concurrency>, meanwhile: impl Fn(&mut fastrand::Rng)) -> (u32, u32) {
+    const THREADS: u32 = 8;
+    let (in_flight, most, done, ended) =
+        (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+    let start = Barrier::new(THREADS as usize + 1);
+    let work = |random: &mut fastrand::Rng| {
+        let impatient = random.u8(..) < 64;
+        let slot = limit.try_acquire().or_else(|| {
+            let polls = if impatient { 1 } else { usize::MAX };
+            block_on(limit.wait()?, polls)
+        });
+        let Some(slot) = slot else { return };
+        most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        done.fetch_add(1, Ordering::Relaxed);
+        if random.bool() {
+            thread::yield_now();
+        }
+        in_flight.fetch_sub(1, Ordering::SeqCst);
+        drop(slot);
+    };
     thread::scope(|scope| {
-        for seed in 0..8 {
-            let (limit, in_flight, most, done, start) = (&limit, &in_flight, &most, &done, &start);
+        for seed in 0..THREADS {
+            let (work, ended, start) = (&work, &ended, &start);
             scope.spawn(move || {
-                let mut random = fastrand::Rng::with_seed(seed);
+                let mut random = fastrand::Rng::with_seed(u64::from(seed));
                 start.wait();
-                for _ in 0..3000 {
-                    let impatient = random.u8(..) < 64;
-                    let slot = limit.try_acquire().or_else(|| {
-                        let polls = if impatient { 1 } else { usize::MAX };
-                        block_on(limit.wait()?, polls)
-                    });
-                    let Some(slot) = slot else { continue };
-                    most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    done.fetch_add(1, Ordering::Relaxed);
-                    if random.bool() {
-                        thread::yield_now();
-                    }
-                    in_flight.fetch_sub(1, Ordering::SeqCst);
-                    drop(slot);
-                }
+                (0..3000).for_each(|_| work(&mut random));
+                ended.fetch_add(1, Ordering::Release);
             });
         }
+        start.wait();
+        let mut random = fastrand::Rng::with_seed(99);
+        while ended.load(Ordering::Acquire) < THREADS {
+            meanwhile(&mut random);
+            thread::yield_now();
+        }
     });
-    assert!((1..=MAX).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
     let view = limit.view();
-    assert_eq!((view.in_flight, view.queued), (0, 0));
-    assert!(view.waited > 0 && done.load(Ordering::Relaxed) > 3000, "{view:?} {done:?}");
+    assert_eq!((view.in_flight, view.queued), (0, 0), "all is free again");
+    assert!(view.waited > 0, "some had to wait: {view:?}");
+    (most.into_inner(), done.into_inner())
+}
+
+#[test]
+fn threads_neither_lose_nor_invent_a_slot() {
+    let limit = concurrency("max: 3, queue: 4");
+    let (most, done) = hammer(&limit, |_| {});
+    assert!((1..=3).contains(&most) && done > 3000, "{most} at once, {done} in all");
+}
+
+#[test]
+fn a_limit_that_moves_loses_nobody_who_waits() {
+    let limit = concurrency("max: 4, queue: 4");
+    let (most, done) = hammer(&limit, |random| limit.set_limit(random.u32(1..=4)));
+    assert!((1..=4).contains(&most) && done > 3000, "{most} at once, {done} in all");
+}
+
+#[test]
+fn a_request_that_need_not_wait_allocates_nothing() {
+    let limit = concurrency("max: 3, queue: 4, adaptive: true");
+    let pass = || {
+        let slot = limit.try_acquire().expect("a slot");
+        slot.finished(Duration::from_millis(5), Now::default(), None);
+    };
+    assert_eq!(allocation_counter::measure(pass).count_total, 0);
 }

@@ -34,3 +34,16 @@ pub(super) fn scope(wire: i32) -> Result<Scope, Fault> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_of_a_later_version_is_refused() {
+        assert_eq!(scope(v1::Scope::Target.into()), Ok(Scope::Target));
+        for unknown in [v1::Scope::Unspecified.into(), 7] {
+            assert_eq!(scope(unknown).expect_err("no scope").at.as_deref(), Some("scope"));
+        }
+    }
+}
