@@ -1,10 +1,11 @@
 //! The buckets of a limit with a key: found by 64 bits of hash, bounded in number, and forgotten where it loses least.
 //!
-//! A table has 16 to 31 shards, each behind a lock that is held for some tens of nanoseconds. A shard is a set-associative
-//! cache: a key belongs to one set of eight ways. A full set gives the way of a bucket that is as good as new; if there
-//! is none, the shard doubles; if it has its full size, the bucket of which least is used goes, and begins anew should
-//! its key come back. So a flood of new keys, of which each has used one request, displaces its own kind and never the
-//! key that is at its limit. Memory grows with the keys in use, up to `max_keys` × (8 bytes + the state of a key).
+//! A table has 16 shards or more, each behind a lock that is held for some tens of nanoseconds. A shard is a
+//! set-associative cache: a key belongs to one set of eight ways. A full set gives the way of a bucket that is as good as
+//! new; if there is none, the shard doubles; if it has its full size, the bucket of which least is used goes, and begins
+//! anew should its key come back. So a flood of new keys, of which each has used one request, displaces its own kind
+//! before the key that is at its limit. Memory grows with the keys in use, up to `max_keys` × (8 bytes + the state of a
+//! key).
 
 use super::Meter;
 use crate::clock::Now;
@@ -17,6 +18,8 @@ const WAYS: usize = 8;
 /// Sets that are looked at under one lock when the table is viewed: about a microsecond.
 const VIEWED: usize = 8;
 const MIN_SHARDS: u32 = 16;
+/// Words of state in a shard, so that those who wait while it doubles wait for some ten thousand steps at most.
+const MAX_WORDS: usize = 1 << 14;
 
 pub(super) struct Table<M> {
     meter: M,
@@ -44,8 +47,9 @@ impl<M: Meter> Table<M> {
     /// A table of at most so many keys, at least a thousand.
     pub(super) fn new(meter: M, max_keys: u32) -> Self {
         let sets = max_keys / WAYS as u32;
+        let largest = (MAX_WORDS / (WAYS * meter.words())).max(1) as u32;
         // a power of two, so that a set that is divided in two always fits
-        let most = 1 << (sets / MIN_SHARDS).max(1).ilog2();
+        let most = 1 << (sets / MIN_SHARDS).clamp(1, largest).ilog2();
         let shards = (0..(sets / most).max(1)).map(|_| CachePadded::default()).collect();
         Self { meter, shards, most: most as usize }
     }
