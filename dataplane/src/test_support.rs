@@ -87,7 +87,12 @@ impl Peer {
 
     /// Reads on until `end` has come so many times; everything that came so far.
     pub(crate) fn until_times(&mut self, end: &str, times: usize) -> String {
-        while self.text().matches(end).count() < times {
+        self.until_that(|text| text.matches(end).count() >= times)
+    }
+
+    /// Reads on until what came so far is enough; all of it.
+    pub(crate) fn until_that(&mut self, enough: impl Fn(&str) -> bool) -> String {
+        while !enough(&self.text()) {
             assert!(self.more(), "closed after {:?}", self.text());
         }
         self.text()

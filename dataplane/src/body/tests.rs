@@ -1,6 +1,8 @@
 //! Request bodies that are sent again, over real connections.
 
 use crate::test_support::{Peer, Served, Target, serve};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::json;
 
 /// Serves two targets, the first of which is asked first.
@@ -92,4 +94,77 @@ fn a_post_is_sent_to_the_next_target_when_the_first_takes_no_connection() {
     assert_eq!(body_of(&upstream.until("0123456789")), "0123456789");
     ok(&mut upstream);
     client.until("ok");
+}
+
+/// What the first target does once it has read enough.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Hangup,
+    Busy,
+    Nonsense,
+}
+
+impl Failure {
+    fn happens_to(self, mut upstream: Peer) -> Option<Peer> {
+        match self {
+            Self::Hangup => return None,
+            Self::Busy => upstream.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"),
+            Self::Nonsense => upstream.send("SSH-2.0-OpenSSH_9.2\r\n"),
+        }
+        Some(upstream)
+    }
+}
+
+fn chunked(pieces: &[String]) -> String {
+    let chunks: String = pieces.iter().map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect();
+    chunks + "0\r\n\r\n"
+}
+
+/// The chunks' data, as far as they have come.
+fn unchunked(mut body: &str) -> (String, bool) {
+    let mut data = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        let Some(chunk) = rest.get(..length) else { break };
+        if length == 0 {
+            return (data, true);
+        }
+        data.push_str(chunk);
+        body = rest.get(length + 2..).unwrap_or("");
+    }
+    (data, false)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn the_second_target_gets_what_the_client_sent_however_the_first_has_failed(
+        pieces in vec("[a-z]{1,200}", 1..5),
+        sent_first in 0usize..5,
+        failure in prop_oneof![Just(Failure::Hangup), Just(Failure::Busy), Just(Failure::Nonsense)],
+    ) {
+        let (served, first, second) = two_targets();
+        let sent_first = sent_first.min(pieces.len());
+        let message = chunked(&pieces);
+        let cut = chunked(&pieces[..sent_first]).len() - "0\r\n\r\n".len();
+        let mut client =
+            served.client("PUT /x HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(&message[..cut]);
+        let mut upstream = first.accept();
+        let begun = pieces[..sent_first].concat();
+        upstream.until_that(|text| text.contains("\r\n\r\n") && unchunked(body_of(text)).0 == begun);
+        let dead = failure.happens_to(upstream);
+
+        let mut upstream = second.accept();
+        client.send(&message[cut..]);
+        let got = upstream.until_that(|text| text.contains("\r\n\r\n") && unchunked(body_of(text)).1);
+        prop_assert_eq!(unchunked(body_of(&got)), (pieces.concat(), true));
+        ok(&mut upstream);
+        client.until("\r\n\r\nok");
+        if let Some(dead) = dead {
+            let rest = dead.into_rest();
+            prop_assert_eq!(unchunked(body_of(&rest)), (begun, false), "it went on reading");
+        }
+    }
 }

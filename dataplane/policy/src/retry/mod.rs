@@ -43,7 +43,7 @@ pub enum NoRetry {
 /// What retries have done, for the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryView {
-    /// Retries made.
+    /// Retries granted.
     pub retries: u64,
     /// Retries that the budget did not allow.
     pub denied_by_budget: u64,
@@ -74,7 +74,7 @@ impl RetryPolicy {
         self.budget.deposit(now);
     }
 
-    /// After how long to try again, if at all; the retry counts as made.
+    /// After how long to try again, if at all; the retry is then paid for.
     ///
     /// `unsent`: nothing of the request has reached a target, so that a second time is the first one for it.
     ///
