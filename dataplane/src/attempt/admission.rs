@@ -134,9 +134,10 @@ impl<'a> Sending<'a> {
     /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.
     pub(super) fn judge(&self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
         let Admission { at, permit, slot } = admission;
-        if let Some(outcome) = outcome {
+        let upstream = &self.route.upstream;
+        if let Some(outcome) = outcome.filter(|_| permit.is_some() || upstream.watches_outcomes()) {
             let now = self.now();
-            self.route.upstream.record(at, outcome, self.timing.elapsed(), now);
+            upstream.record(at, outcome, self.timing.elapsed(), now);
             match permit {
                 Some(permit) if outcome.is_failure() => permit.failed(now, outcome),
                 Some(permit) => permit.succeeded(now),

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::pool::{Checkout, Place};
 use crate::proxy::Exchange;
 use admission::{Admission, Tried};
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
@@ -22,9 +23,9 @@ use policy::retry::RetryPolicy;
 use policy::table::Route;
 use policy::upstream::Target;
 use std::future::{Future as _, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the proxy has found out about the request before it is sent.
 pub(crate) struct Outbound {
@@ -46,32 +47,36 @@ pub(crate) async fn send(
     timing: Timing<'_>,
 ) -> Result<Response<Body>, Rejection> {
     let Outbound { parts, body, client_host, key, websocket } = outbound;
-    let preserved_host = route.preserve_host.then_some(client_host);
     let mut sending = Sending {
         exchange,
         route,
         key,
-        preserved_host,
+        preserved_host: route.preserve_host.then_some(client_host),
         websocket,
         timing,
         tried: Tried::default(),
         slot_of_route: None,
+        request: None,
+        checkout: None,
+        response: None,
     };
     let admission = sending.admit().await?;
-    let answered = match &route.guard.retry {
+    let ended = match &route.guard.retry {
         None => {
             let body = RequestBody::new(body, &exchange.session);
-            sending.attempt(admission, Request::from_parts(parts, body)).await
+            sending.request = Some(Request::from_parts(parts, body));
+            sending.attempt(admission).await
         }
         Some(retry) => {
             let body = Replay::new(body, &exchange.session, retry.running.max_body(&parts.method));
             sending.persist(&retry.running, admission, parts, body).await
         }
     };
-    sending.finish(answered)
+    sending.finish(ended)
 }
 
-/// A request and everything that its attempts have in common.
+/// A request and everything that its attempts have in common. What is large stays here and is not handed from function
+/// to function: each would copy it.
 struct Sending<'a> {
     exchange: &'a Exchange,
     route: &'a Route,
@@ -82,12 +87,12 @@ struct Sending<'a> {
     tried: Tried,
     /// Its place among the route's requests in flight, where these are bounded: one for all attempts.
     slot_of_route: Option<Slot>,
-}
-
-/// The head of a target's response, and the connection on which its body follows.
-struct Answered {
-    response: Response<Incoming>,
-    checkout: Checkout,
+    /// What the next attempt sends, or the last one could not.
+    request: Option<Request<RequestBody>>,
+    /// The connection of the current attempt.
+    checkout: Option<Checkout>,
+    /// The head of the response to the last attempt, if there was one.
+    response: Option<Response<Incoming>>,
 }
 
 impl<'a> Sending<'a> {
@@ -98,19 +103,18 @@ impl<'a> Sending<'a> {
         mut admission: Admission<'a>,
         parts: Parts,
         replay: Replay,
-    ) -> Result<Answered, Rejection> {
+    ) -> Result<(), Rejection> {
         policy.begin(self.now());
         let mut body = replay.attempt();
         loop {
-            let ended = self.attempt(admission, Request::from_parts(parts.clone(), body)).await;
+            self.request = Some(Request::from_parts(parts.clone(), body));
+            let ended = self.attempt(admission).await;
             let another = self.another(policy, &parts.method, &replay, &ended).await;
             let Some((backoff, next)) = another else { return ended };
             // from here on the failed attempt reads no more of the client's body
             body = replay.attempt();
             admission = next;
-            if let Ok(answered) = ended {
-                answered.discard();
-            }
+            self.discard();
             self.timing.pause(backoff).await?;
         }
     }
@@ -121,9 +125,9 @@ impl<'a> Sending<'a> {
         policy: &RetryPolicy,
         method: &Method,
         replay: &Replay,
-        ended: &Result<Answered, Rejection>,
+        ended: &Result<(), Rejection>,
     ) -> Option<(Duration, Admission<'a>)> {
-        let outcome = outcome_of(ended)?;
+        let outcome = self.outcome(ended)?;
         if matches!(ended, Err(Rejection::RouteTimeout)) || !replay.can_replay() {
             return None;
         }
@@ -140,39 +144,33 @@ impl<'a> Sending<'a> {
     }
 
     /// One attempt, judged: breaker, ejection and concurrency learn how it ended.
-    async fn attempt(
-        &mut self,
-        admission: Admission<'a>,
-        request: Request<RequestBody>,
-    ) -> Result<Answered, Rejection> {
+    async fn attempt(&mut self, admission: Admission<'a>) -> Result<(), Rejection> {
         self.timing.begin();
         self.exchange.count_attempt();
         let target = &self.route.upstream.targets[admission.at];
-        let ended = self.converse_with(target, request).await;
+        let ended = self.converse_with(target).await;
         self.timing.end();
-        let place = self.judge(admission, outcome_of(&ended));
-        hold(ended, place)
+        let place = self.judge(admission, self.outcome(&ended));
+        self.hold(place);
+        ended
     }
 
     /// Sends on a connection of the target, and once more on a fresh one if an idle one turns out to be dead.
-    async fn converse_with(
-        &mut self,
-        target: &Target,
-        mut request: Request<RequestBody>,
-    ) -> Result<Answered, Rejection> {
-        let host = self.preserved_host.as_ref().unwrap_or(&target.authority);
-        request.headers_mut().insert(header::HOST, host.clone());
-        if self.websocket {
-            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    async fn converse_with(&mut self, target: &Target) -> Result<(), Rejection> {
+        if let Some(request) = &mut self.request {
+            let host = self.preserved_host.as_ref().unwrap_or(&target.authority);
+            request.headers_mut().insert(header::HOST, host.clone());
+            if self.websocket {
+                request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            }
         }
-        let mut unsent = Some(request);
-        while let Some(request) = unsent.take() {
-            let mut checkout = self.take_connection(target).await?;
-            match self.converse(&mut checkout, request, &mut unsent).await {
-                Ok(response) => return Ok(Answered { response, checkout }),
-                // an idle connection that its target closed at the same moment; nothing of the request was written
-                Err(_) if checkout.reused && unsent.is_some() => {}
-                Err(rejection) => return Err(answer::failed(&checkout, rejection)),
+        while self.request.is_some() {
+            self.checkout = Some(self.take_connection(target).await?);
+            let Err(rejection) = self.converse().await else { return Ok(()) };
+            let Some(checkout) = self.checkout.take() else { break };
+            // an idle connection that its target closed at the same moment; nothing of the request was written
+            if !checkout.reused || self.request.is_none() {
+                return Err(answer::failed(&checkout, rejection));
             }
         }
         Err(Rejection::Internal)
@@ -188,86 +186,87 @@ impl<'a> Sending<'a> {
         self.timing.within(checkout.connect(upstream, target)).await
     }
 
-    /// Sends on a connection and awaits the head of the final response. A request of which not a byte was written comes
-    /// back in `unsent`.
-    async fn converse(
-        &mut self,
-        checkout: &mut Checkout,
-        request: Request<RequestBody>,
-        unsent: &mut Option<Request<RequestBody>>,
-    ) -> Result<Response<Incoming>, Rejection> {
-        let timing = &mut self.timing;
-        let mut answer = pin!(checkout.send(request).ok_or(Rejection::Internal)?);
-        let response = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+    /// Sends on the connection and awaits the head of the final response. A request of which not a byte was written is
+    /// there again afterwards.
+    async fn converse(&mut self) -> Result<(), Rejection> {
+        let Self { timing, request, response, checkout, .. } = self;
+        let (Some(sent), Some(checkout)) = (request.take(), checkout) else {
+            return Err(Rejection::Internal);
+        };
+        let mut answer = pin!(checkout.send(sent).ok_or(Rejection::Internal)?);
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(Ok(head)) => {
+                *response = Some(head);
+                Poll::Ready(Ok(()))
+            }
             Poll::Ready(Err(mut error)) => {
-                *unsent = error.take_message();
+                *request = error.take_message();
                 Poll::Ready(Err(timing.judge(error.error())))
             }
             Poll::Pending => timing.overdue().map_or(Poll::Pending, |rejection| Poll::Ready(Err(rejection))),
         })
         .await?;
-        answer::is_expected(&response, self.websocket).then_some(response).ok_or(Rejection::InvalidResponse)
-    }
-
-    fn finish(mut self, ended: Result<Answered, Rejection>) -> Result<Response<Body>, Rejection> {
-        let place = self.slot_of_route.take().map(|slot| self.place(slot, outcome_of(&ended)));
-        let Answered { response, checkout } = hold(ended, place)?;
-        answer::answer(&self.exchange.session, response, checkout, self.timing.route_deadline)
-    }
-
-    fn now(&self) -> policy::clock::Now {
-        clock::at(self.timing.session.now())
-    }
-}
-
-/// What the end of an attempt says about its target.
-fn outcome_of(ended: &Result<Answered, Rejection>) -> Option<Outcome> {
-    match ended {
-        Ok(answered) => Some(Outcome::Response(answered.response.status())),
-        Err(rejection) => Outcome::of(rejection),
-    }
-}
-
-/// A place among the requests in flight is held until the response is over; without one it is left at once.
-fn hold(ended: Result<Answered, Rejection>, place: Option<Place>) -> Result<Answered, Rejection> {
-    let Some(place) = place else { return ended };
-    match ended {
-        Ok(mut answered) => {
-            answered.checkout.place = Some(place);
-            Ok(answered)
+        if !response.as_ref().is_some_and(|head| answer::is_expected(head, self.websocket)) {
+            *response = None;
+            return Err(Rejection::InvalidResponse);
         }
-        Err(rejection) => {
-            place.leave();
-            Err(rejection)
+        Ok(())
+    }
+
+    /// What the end of an attempt says about its target.
+    fn outcome(&self, ended: &Result<(), Rejection>) -> Option<Outcome> {
+        match ended {
+            Ok(()) => self.response.as_ref().map(|response| Outcome::Response(response.status())),
+            Err(rejection) => Outcome::of(rejection),
         }
     }
-}
 
-impl Answered {
+    /// A place among the requests in flight is held until the response is over; without one it is left at once.
+    fn hold(&mut self, place: Option<Place>) {
+        match (&mut self.checkout, place) {
+            (Some(checkout), Some(place)) => checkout.place = Some(place),
+            (None, Some(place)) => place.leave(),
+            (_, None) => {}
+        }
+    }
+
+    fn finish(&mut self, ended: Result<(), Rejection>) -> Result<Response<Body>, Rejection> {
+        if let Some(slot) = self.slot_of_route.take() {
+            let place = self.place(slot, self.outcome(&ended));
+            self.hold(Some(place));
+        }
+        ended?;
+        match (self.response.take(), self.checkout.take()) {
+            (Some(response), Some(checkout)) => {
+                answer::answer(&self.exchange.session, response, checkout, self.timing.route_deadline)
+            }
+            _ => Err(Rejection::Internal),
+        }
+    }
+
     /// Nobody wants this response: its connection is of use again if what is left of it is short.
-    fn discard(self) {
-        let Self { response, mut checkout } = self;
+    fn discard(&mut self) {
+        let (Some(response), Some(mut checkout)) = (self.response.take(), self.checkout.take()) else {
+            return;
+        };
         let mut body = response.into_body();
         if body.is_end_stream() {
-            checkout.release(std::time::Instant::now());
+            checkout.release(self.timing.session.now());
             return;
         }
         tokio::task::spawn_local(tokio::time::timeout(DISCARD_PATIENCE, async move {
             let mut left = DISCARD_AT_MOST;
-            while let Some(Ok(frame)) = poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
-                let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) else {
-                    return;
-                };
-                left = rest;
-                if body.is_end_stream() {
-                    break;
-                }
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
+                left = left.checked_sub(length)?;
             }
-            if body.is_end_stream() {
-                checkout.release(std::time::Instant::now());
-            }
+            checkout.release(Instant::now());
+            Some(())
         }));
+    }
+
+    fn now(&self) -> policy::clock::Now {
+        clock::at(self.timing.session.now())
     }
 }
 

@@ -132,6 +132,12 @@ impl Interim {
     /// Whether the final response has begun within these bytes, which follow on those before; an error when there were
     /// too many others.
     fn is_over_with(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        // the usual one, at one glance
+        if let ([b'H', b'T', b'T', b'P', b'/', ..], Some(b'2'..=b'5'), At::Status { seen: 0, .. }) =
+            (bytes, bytes.get(BEFORE_STATUS).filter(|_| bytes.len() >= WITH_STATUS), &self.at)
+        {
+            return Ok(true);
+        }
         for byte in bytes {
             match &mut self.at {
                 // hyper reads over empty lines before a head

@@ -184,6 +184,11 @@ impl Upstream {
         }
     }
 
+    /// Whether [`Upstream::record`] does anything.
+    pub fn watches_outcomes(&self) -> bool {
+        self.outlier.is_some()
+    }
+
     /// What the end of an attempt says about a target; called once for each.
     pub fn record(&self, at: usize, outcome: Outcome, latency: Duration, now: Now) {
         let Some(outlier) = &self.outlier else { return };
