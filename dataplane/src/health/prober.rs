@@ -85,7 +85,8 @@ impl Order {
     async fn probe_once(&self, shared: &Shared) {
         // never closed
         let Ok(_slot) = shared.slots.acquire().await else { return };
-        let result = match self.probe.run().await {
+        // on the heap for as long as it lasts: of thousands of targets few are probed at a time
+        let result = match Box::pin(self.probe.run()).await {
             Ok(()) => Ok(()),
             Err(Failure::Target(reason)) => Err(reason),
             Err(Failure::Own(reason)) => return shared.own_failure(reason),

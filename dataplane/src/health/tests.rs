@@ -185,6 +185,24 @@ async fn a_target_that_is_gone_is_told_by_what_the_system_says() {
 }
 
 #[tokio::test]
+async fn a_target_that_takes_no_connection_is_told_by_its_silence() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // nobody accepts: once the queue is full, the system drops what comes
+    let mut queue = Vec::new();
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        queue.push(connected.unwrap());
+    }
+    let checked = Checked::start(&[address], check(json!({"type": "tcp", "timeout": "100ms"})));
+    let view = checked.state(0, HealthState::Unhealthy).await;
+    assert_eq!(view.reason, "connect: no answer within 100ms");
+}
+
+#[tokio::test]
 async fn a_name_that_is_unknown_is_told_as_such() {
     let checked = Checked::start(
         &[],
