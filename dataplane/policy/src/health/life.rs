@@ -23,6 +23,7 @@ pub(super) struct Life {
     /// without.
     factor: u32,
     ejection_ended: Now,
+    /// When the state last changed; zero before any table with the target has served.
     since: Now,
     probes: u64,
     probe_failures: u64,
@@ -158,16 +159,18 @@ impl Life {
         self.change(now, |life| life.drained = drained);
     }
 
-    /// The config has a health check, or none. One that only changes leaves everything as it is.
+    /// The config has a health check, or none. One that only changes leaves everything as it is, and a target that
+    /// served without one is not taken out because one is added.
     pub(super) fn expect_probes(&mut self, initial: Option<InitialHealth>, now: Now) {
+        let is_new = self.since == Now::default();
         let probed = match (initial, self.probed) {
             (None, _) => Probed::Never,
-            (Some(initial), Probed::Never | Probed::Awaited(_)) => Probed::Awaited(initial),
-            (Some(_), known @ (Probed::Up | Probed::Down)) => known,
+            (Some(initial), Probed::Never) if is_new => Probed::Awaited(initial),
+            (Some(_), Probed::Never) => Probed::Awaited(InitialHealth::Healthy),
+            (Some(_), known) => known,
         };
         self.change(now, |life| life.probed = probed);
-        if self.since == Now::default() {
-            // a target begins when the first table that has it does
+        if is_new {
             self.since = now;
         }
         if probed == Probed::Never {
@@ -246,9 +249,11 @@ impl Life {
 
     pub(super) fn eject(&mut self, sentence: Sentence, now: Now) {
         let Sentence { reason, base, max, slow_start } = sentence;
-        let good_times = nanos(now.since(self.ejection_ended)) / nanos(base).max(1);
-        let forgiven = u32::try_from(good_times).unwrap_or(u32::MAX);
-        self.factor = self.factor.saturating_sub(forgiven).saturating_add(1);
+        let times = |duration| u32::try_from(nanos(duration) / nanos(base).max(1)).unwrap_or(u32::MAX);
+        let forgiven = times(now.since(self.ejection_ended));
+        // beyond `max` it would only take longer to be forgiven
+        let most = times(max).saturating_add(1);
+        self.factor = self.factor.saturating_sub(forgiven).saturating_add(1).min(most);
         self.ejections += 1;
         let until = now.after(base.saturating_mul(self.factor).min(max));
         self.change(now, |life| {

@@ -68,6 +68,16 @@ fn a_new_target_is_what_initial_says_until_it_is_known() {
 }
 
 #[test]
+fn a_target_that_serves_is_not_taken_out_because_a_check_is_added() {
+    let mut life = Life::default();
+    life.expect_probes(None, at(1));
+    for secs in 2..4 {
+        life.expect_probes(Some(InitialHealth::Unhealthy), at(secs));
+        assert_eq!(life.view(at(secs)).state, Healthy);
+    }
+}
+
+#[test]
 fn the_last_failure_is_told_as_long_as_it_is_the_last_result() {
     let mut life = probed(InitialHealth::Healthy);
     life.probe(Err("GET /health: status 503, expected 200".into()), RULES, at(1));
@@ -122,7 +132,7 @@ fn ejections_grow_up_to_the_maximum_and_shrink_with_time_spent_without() {
         now = until;
         life.settle(now);
     }
-    assert_eq!(lengths, [30, 60, 90, 100, 100, 100, 30]);
+    assert_eq!(lengths, [30, 60, 90, 100, 100, 90, 30]);
     assert_eq!(life.view(now).ejections, 7);
 }
 
