@@ -121,13 +121,14 @@ impl<'a> Sending<'a> {
         if let Some(slot) = limit.try_acquire() {
             return Ok(slot);
         }
-        let refused = || {
-            limit.count_refused();
-            Rejection::ConcurrencyLimited
-        };
-        let wait = limit.wait().ok_or_else(refused)?;
+        let wait = limit.wait().ok_or(Rejection::ConcurrencyLimited)?;
         let patience = limit.queue_timeout();
-        let waited = async { tokio::time::timeout(patience, wait).await.map_err(|_| refused()) };
+        let waited = async {
+            tokio::time::timeout(patience, wait).await.map_err(|_| {
+                limit.count_refused();
+                Rejection::ConcurrencyLimited
+            })
+        };
         self.timing.within(waited).await
     }
 
