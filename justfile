@@ -40,6 +40,14 @@ idle *ARGS:
 reload *ARGS:
     cargo run --release -p tests --bin reload -- {{ ARGS }}
 
+# Retries through a brown-out: amplification and client success, second by second.
+brownout *ARGS:
+    cargo run --release -p tests --bin brownout -- {{ ARGS }}
+
+# A limit by header, a million values of it: memory of a data plane.
+keys *ARGS:
+    cargo run --release -p tests --bin keys -- {{ ARGS }}
+
 # Licences, advisories, banned crates (needs cargo-deny and the network).
 deny:
     cargo deny check
