@@ -1,5 +1,6 @@
 //! Who the client is: the peer, or the right-most hop of `X-Forwarded-For` that no trusted proxy vouches for.
 
+use crate::address_set::unmapped;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -68,11 +69,7 @@ fn check_port(port: &str) -> Option<()> {
 }
 
 fn is_trusted(ip: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| match (net, ip) {
-        // `::ffff:10.0.0.0/104` is a way to write `10.0.0.0/8`; `::/0` does not mean every IPv4 address
-        (IpNet::V6(net), IpAddr::V4(ip)) => net.prefix_len() >= 96 && net.contains(&ip.to_ipv6_mapped()),
-        (net, ip) => net.contains(&ip),
-    })
+    trusted.iter().any(|block| unmapped(*block).contains(&ip))
 }
 
 #[cfg(test)]

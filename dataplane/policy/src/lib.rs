@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod address_set;
 pub mod balance;
 pub mod breaker;
 pub mod clock;

@@ -5,16 +5,22 @@ use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, Path
 use super::*;
 use crate::filter::Scope;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
+use crate::filter::authorize::{AuthorizeConfig, ClaimValue, ScopeToken};
+use crate::filter::body_limit::BodyLimitConfig;
 use crate::filter::circuit_breaker::CircuitBreakerConfig;
 use crate::filter::concurrency::ConcurrencyConfig;
 use crate::filter::cors::{CorsConfig, Origin};
+use crate::filter::forward_auth::ForwardAuthConfig;
+use crate::filter::headers::{Changes, Fields, HeadersConfig};
+use crate::filter::ip::IpConfig;
 use crate::filter::logging::{LogFormat, LoggingConfig};
 use crate::filter::metrics::MetricsConfig;
 use crate::filter::rate_limit::{LimitAlgorithm, RateLimitConfig};
+use crate::filter::request_id::{RequestIdConfig, Trust};
 use crate::filter::retry::{BackoffConfig, RetryConfig, RetryOn};
 use crate::rejection::QuotaHeaders;
 use crate::snapshot;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -53,7 +59,7 @@ fn the_schema_describes_every_key_and_refuses_unknown_ones() {
     });
     assert!(objects >= 10, "{objects} objects are not the whole config");
     let kinds = schema["$defs"]["FilterConfig"]["oneOf"].as_array().map(Vec::len);
-    assert_eq!(kinds, Some(8), "one for each filter");
+    assert_eq!(kinds, Some(14), "one for each filter");
 }
 
 #[test]
@@ -347,9 +353,49 @@ fn concurrency() -> impl Strategy<Value = ConcurrencyConfig> {
     )
 }
 
+fn changes() -> impl Strategy<Value = Changes> {
+    let value = || select(vec!["", "a b", "{{}}", "{client_ip}/{path}"]);
+    let field = || (header_name(), value().prop_map(|text| text.parse().expect("a header value")));
+    // a name that is drawn twice is kept once
+    let fields = || vec(field(), 0..3).prop_map(|fields| Fields::new(fields).unwrap_or_default());
+    (fields(), fields(), vec(header_name(), 0..3)).prop_map(|(set, add, remove)| Changes { set, add, remove })
+}
+
+/// The filters by which requests are let in and changed.
+fn edge_filter() -> impl Strategy<Value = FilterConfig> {
+    let blocks = || vec(select(vec!["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]), 0..3);
+    let blocks =
+        move || blocks().prop_map(|all| all.iter().map(|text| text.parse().expect("a block")).collect());
+    let scopes = vec("[a-z:]{1,9}".prop_map(ScopeToken), 0..3);
+    let claims = btree_map(".{0,9}", vec(".{0,9}".prop_map(ClaimValue), 0..3), 0..3);
+    let url = select(vec!["http://auth", "http://127.0.0.1:9000/check?a=b"]);
+    let trust = select(vec![Trust::TrustedProxies, Trust::All, Trust::None]);
+    prop_oneof![
+        (blocks(), blocks()).prop_map(|(allow, deny)| FilterConfig::Ip(IpConfig { allow, deny })),
+        (scopes, claims)
+            .prop_map(|(scopes, claims)| FilterConfig::Authorize(AuthorizeConfig { scopes, claims })),
+        (url, duration(), vec(header_name(), 0..3), vec(header_name(), 0..3)).prop_map(
+            |(url, timeout, request_headers, response_headers)| {
+                let url = url.parse().expect("a URL");
+                FilterConfig::ForwardAuth(ForwardAuthConfig {
+                    url,
+                    timeout,
+                    request_headers,
+                    response_headers,
+                })
+            }
+        ),
+        any::<u64>().prop_map(|max| FilterConfig::BodyLimit(BodyLimitConfig { max: ByteSize(max) })),
+        (changes(), changes())
+            .prop_map(|(request, response)| FilterConfig::Headers(HeadersConfig { request, response })),
+        (header_name(), trust)
+            .prop_map(|(header, trust)| FilterConfig::RequestId(RequestIdConfig { header, trust })),
+    ]
+}
+
 fn filter() -> impl Strategy<Value = FilterConfig> {
     let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
-    let origins = vec(select(vec!["*", "null", "https://a.example:8443"]), 0..3)
+    let origins = vec(select(vec!["*", "null", "https://a.example:8443", "https://*.a.example"]), 0..3)
         .prop_map(|texts| texts.iter().map(|text| text.parse::<Origin>().expect("an origin")).collect());
     let key = (name(), secret()).prop_map(|(name, key)| ApiKey { name, key });
     let cors =
@@ -375,6 +421,7 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
                 max_age,
             })
         }),
+        edge_filter(),
         select(vec![LogFormat::Json, LogFormat::Text])
             .prop_map(|format| FilterConfig::Logging(LoggingConfig { format })),
         any::<bool>().prop_map(|enabled| FilterConfig::Metrics(MetricsConfig { enabled })),

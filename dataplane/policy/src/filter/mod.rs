@@ -1,13 +1,19 @@
 //! The filters of a route: one file each, with its YAML, its config type and its wire form.
 
 pub mod auth;
+pub mod authorize;
+pub mod body_limit;
 mod caller;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod cors;
+pub mod forward_auth;
+pub mod headers;
+pub mod ip;
 pub mod logging;
 pub mod metrics;
 pub mod rate_limit;
+pub mod request_id;
 pub mod retry;
 mod scope;
 
@@ -38,6 +44,18 @@ pub enum FilterConfig {
     Retry(retry::RetryConfig),
     /// What browsers may do from other origins.
     Cors(cors::CorsConfig),
+    /// Only clients of certain addresses.
+    Ip(ip::IpConfig),
+    /// Only callers that a service of the operator's own lets in.
+    ForwardAuth(forward_auth::ForwardAuthConfig),
+    /// Only callers that are allowed to.
+    Authorize(authorize::AuthorizeConfig),
+    /// Only bodies up to a size.
+    BodyLimit(body_limit::BodyLimitConfig),
+    /// Changes to the headers.
+    Headers(headers::HeadersConfig),
+    /// Under which header a request has its id.
+    RequestId(request_id::RequestIdConfig),
     /// The access log.
     Logging(logging::LoggingConfig),
     /// Counters and histograms of the requests.
@@ -54,6 +72,12 @@ pub enum FilterKind {
     Concurrency,
     Retry,
     Cors,
+    Ip,
+    ForwardAuth,
+    Authorize,
+    BodyLimit,
+    Headers,
+    RequestId,
     Logging,
     Metrics,
 }
@@ -72,6 +96,12 @@ impl FilterKind {
             Self::Concurrency => "concurrency",
             Self::Retry => "retry",
             Self::Cors => "cors",
+            Self::Ip => "ip",
+            Self::ForwardAuth => "forward_auth",
+            Self::Authorize => "authorize",
+            Self::BodyLimit => "body_limit",
+            Self::Headers => "headers",
+            Self::RequestId => "request_id",
             Self::Logging => "logging",
             Self::Metrics => "metrics",
         }
@@ -93,6 +123,12 @@ impl FilterConfig {
             Self::Concurrency(_) => FilterKind::Concurrency,
             Self::Retry(_) => FilterKind::Retry,
             Self::Cors(_) => FilterKind::Cors,
+            Self::Ip(_) => FilterKind::Ip,
+            Self::ForwardAuth(_) => FilterKind::ForwardAuth,
+            Self::Authorize(_) => FilterKind::Authorize,
+            Self::BodyLimit(_) => FilterKind::BodyLimit,
+            Self::Headers(_) => FilterKind::Headers,
+            Self::RequestId(_) => FilterKind::RequestId,
             Self::Logging(_) => FilterKind::Logging,
             Self::Metrics(_) => FilterKind::Metrics,
         }
@@ -105,6 +141,12 @@ impl FilterConfig {
             Self::CircuitBreaker(config) => config.check(),
             Self::Concurrency(config) => config.check(),
             Self::Cors(config) => config.check(),
+            Self::Ip(config) => config.check(),
+            Self::ForwardAuth(config) => config.check(),
+            Self::Authorize(config) => config.check(),
+            Self::BodyLimit(config) => config.check(),
+            Self::Headers(config) => config.check(),
+            Self::RequestId(config) => config.check(),
             Self::RateLimit(config) => config.check(),
             Self::Retry(config) => config.check(),
             Self::Logging(_) | Self::Metrics(_) => Ok(()),
@@ -122,6 +164,12 @@ impl From<&FilterConfig> for v1::Filter {
             FilterConfig::Concurrency(config) => Kind::Concurrency(config.into()),
             FilterConfig::Retry(config) => Kind::Retry(config.into()),
             FilterConfig::Cors(config) => Kind::Cors(config.into()),
+            FilterConfig::Ip(config) => Kind::Ip(config.into()),
+            FilterConfig::ForwardAuth(config) => Kind::ForwardAuth(config.into()),
+            FilterConfig::Authorize(config) => Kind::Authorize(config.into()),
+            FilterConfig::BodyLimit(config) => Kind::BodyLimit(config.into()),
+            FilterConfig::Headers(config) => Kind::Headers(config.into()),
+            FilterConfig::RequestId(config) => Kind::RequestId(config.into()),
             FilterConfig::Logging(config) => Kind::Logging(config.into()),
             FilterConfig::Metrics(config) => Kind::Metrics(config.into()),
         };
@@ -142,6 +190,12 @@ impl TryFrom<v1::Filter> for FilterConfig {
             Some(Kind::Concurrency(wire)) => wire.try_into().map(Self::Concurrency),
             Some(Kind::Retry(wire)) => wire.try_into().map(Self::Retry),
             Some(Kind::Cors(wire)) => wire.try_into().map(Self::Cors),
+            Some(Kind::Ip(wire)) => wire.try_into().map(Self::Ip),
+            Some(Kind::ForwardAuth(wire)) => wire.try_into().map(Self::ForwardAuth),
+            Some(Kind::Authorize(wire)) => wire.try_into().map(Self::Authorize),
+            Some(Kind::BodyLimit(wire)) => wire.try_into().map(Self::BodyLimit),
+            Some(Kind::Headers(wire)) => wire.try_into().map(Self::Headers),
+            Some(Kind::RequestId(wire)) => wire.try_into().map(Self::RequestId),
             Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),
             Some(Kind::Metrics(wire)) => wire.try_into().map(Self::Metrics),
         }

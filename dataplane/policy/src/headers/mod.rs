@@ -4,10 +4,12 @@
 //! the headers of each message, so that nothing is looked up that is not there.
 
 mod host;
+mod reserved;
 #[cfg(test)]
 mod tests;
 
 pub use host::{Host, parse_host};
+pub use reserved::Reserved;
 
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -62,7 +62,8 @@ impl FromStr for Method {
 
     fn from_str(text: &str) -> Result<Self, Fault> {
         if text == "*" {
-            return Err(Fault::new("`*` is not a method").help("leave `methods` out to take every method"));
+            return Err(Fault::new("`*` is not a method")
+                .help("list the methods: `[GET, POST]`; a route without `methods` takes every one"));
         }
         let upper = text.to_ascii_uppercase();
         match http::Method::from_bytes(upper.as_bytes()) {

@@ -58,7 +58,7 @@ impl FromStr for HostPattern {
 }
 
 /// Whether a lower-case text is a DNS name (underscores too, as service discovery uses them) or an IPv4 address.
-pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("it is empty");
     }

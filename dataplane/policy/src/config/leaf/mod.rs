@@ -11,6 +11,7 @@ mod percent;
 mod probe;
 mod secret;
 mod size;
+mod url;
 
 pub use address::TargetAddr;
 pub use duration::Duration;
@@ -18,12 +19,14 @@ pub use fault::Fault;
 pub(crate) use fault::quoted;
 pub use field::{HashOn, HeaderMatch, HeaderName, Method, QueryMatch};
 pub use host::HostPattern;
+pub(crate) use host::check_name;
 pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
 pub use percent::Percent;
 pub use probe::{Authority, RequestPath, StatusRange};
 pub use secret::Secret;
 pub use size::ByteSize;
+pub use url::ServiceUrl;
 
 /// Serde and JSON Schema by way of `Display` and `FromStr`: in a config the type is a string.
 ///

@@ -37,16 +37,24 @@ impl Check<'_> {
         }
     }
 
+    /// The ways in which a caller of the route, or of every route, may prove itself.
+    pub(super) fn schemes<'a>(
+        &'a self,
+        route: Option<&'a RouteConfig>,
+    ) -> impl Iterator<Item = &'a AuthConfig> {
+        let of_route = route.into_iter().flat_map(|route| &route.filters);
+        self.config.global_filters.iter().chain(of_route).filter_map(|filter| match filter {
+            FilterConfig::Auth(auth) => Some(auth),
+            _ => None,
+        })
+    }
+
     /// Whether a filter in front of the limit finds out what the key asks for.
     fn has_callers_for(&self, key: &LimitKey, route: Option<&RouteConfig>) -> bool {
-        let mut schemes =
-            self.config.global_filters.iter().chain(route.into_iter().flat_map(|route| &route.filters));
         match key {
             LimitKey::Route | LimitKey::Global | LimitKey::ClientIp | LimitKey::Header(_) => true,
-            LimitKey::Consumer => schemes.any(|filter| matches!(filter, FilterConfig::Auth(_))),
-            LimitKey::Claim(_) => {
-                schemes.any(|filter| matches!(filter, FilterConfig::Auth(AuthConfig::Jwt(_))))
-            }
+            LimitKey::Consumer => self.schemes(route).next().is_some(),
+            LimitKey::Claim(_) => self.schemes(route).any(|auth| matches!(auth, AuthConfig::Jwt(_))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Whether a config makes sense as a whole: everything that no single value can know.
 
+mod edge;
 mod limit;
 mod retry;
 mod route;
@@ -31,9 +32,9 @@ pub(super) fn check(config: &GatewayConfig, purpose: Purpose) -> Result<Router, 
     for (at, route) in config.routes.iter().enumerate() {
         check.route(route, &ROUTES.index(at));
     }
-    let global_filters = Place::Root.key("global_filters");
-    check.filters(&config.global_filters, &global_filters);
-    check.limits(None, &global_filters);
+    check.filters(&config.global_filters, &GLOBAL_FILTERS);
+    check.limits(None, &GLOBAL_FILTERS);
+    check.body_limits(&config.global_filters, &GLOBAL_FILTERS);
     let router = check.router();
     match router {
         Some(router) if check.problems.is_empty() => Ok(router),
@@ -43,6 +44,7 @@ pub(super) fn check(config: &GatewayConfig, purpose: Purpose) -> Result<Router, 
 
 const UPSTREAMS: Place<'_> = Place::Root.key("upstreams");
 const ROUTES: Place<'_> = Place::Root.key("routes");
+const GLOBAL_FILTERS: Place<'_> = Place::Root.key("global_filters");
 
 /// Where in its list each name stands first.
 type Names<'a> = HashMap<&'a str, usize, RandomState>;

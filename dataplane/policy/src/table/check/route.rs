@@ -22,6 +22,8 @@ impl Check<'_> {
         let filters = path.key("filters");
         self.filters(&route.filters, &filters);
         self.limits(Some(route), &filters);
+        self.authorize(route, path, &filters);
+        self.body_limits(&route.filters, &filters);
         self.try_timeout(route, path, &filters);
     }
 

@@ -1,0 +1,127 @@
+//! `forward_auth`: a service of the operator's own is asked about every request.
+//!
+//! ```yaml
+//! - forward_auth:
+//!     url: http://127.0.0.1:9000/check
+//!     timeout: 500ms
+//!     request_headers: [Authorization, Cookie]
+//!     response_headers: [X-User, X-Groups]
+//! ```
+//!
+//! It fails closed, always: without an answer nobody is let in.
+
+use crate::config::leaf::{Duration, Fault, HeaderName, ServiceUrl};
+use crate::config::wire::{millis, parse, parse_all, texts};
+use crate::headers::Reserved;
+use http::header;
+use proto::v1;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whom to ask, and what passes between it and the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardAuthConfig {
+    /// Where it is asked.
+    pub url: ServiceUrl,
+    /// The whole exchange with it, 1ms to 60s. Default: `500ms`.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// Headers of the request that it gets to see. Default: `Authorization` and `Cookie`.
+    #[serde(default = "default_request_headers")]
+    pub request_headers: Vec<HeaderName>,
+    /// Headers of its answer that the target gets, in the place of whatever the client sent under these names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_headers: Vec<HeaderName>,
+}
+
+const MAX_TIMEOUT_MS: u64 = 60_000;
+
+fn default_timeout() -> Duration {
+    Duration::short(500)
+}
+
+fn default_request_headers() -> Vec<HeaderName> {
+    vec![HeaderName(header::AUTHORIZATION), HeaderName(header::COOKIE)]
+}
+
+impl ForwardAuthConfig {
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if !(1..=MAX_TIMEOUT_MS).contains(&self.timeout.as_millis()) {
+            let fault = Fault::new(format!("`timeout` is {}, outside of 1ms to 60s", self.timeout));
+            return Err(fault.at("timeout").help("every request waits for it: write `500ms`"));
+        }
+        for (key, names) in
+            [("request_headers", &self.request_headers), ("response_headers", &self.response_headers)]
+        {
+            let reserved = names.iter().find_map(|name| Some((name, Reserved::of(&name.0)?)));
+            if let Some((name, reserved)) = reserved {
+                let fault = Fault::new(format!("`{name}` {}", reserved.reason())).at(key);
+                return Err(fault.help("leave it out: the service is told who asks, and for what"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&ForwardAuthConfig> for v1::ForwardAuth {
+    fn from(config: &ForwardAuthConfig) -> Self {
+        let ForwardAuthConfig { url, timeout, request_headers, response_headers } = config;
+        Self {
+            url: url.to_string(),
+            timeout_ms: timeout.as_millis(),
+            request_headers: texts(request_headers),
+            response_headers: texts(response_headers),
+        }
+    }
+}
+
+impl TryFrom<v1::ForwardAuth> for ForwardAuthConfig {
+    type Error = Fault;
+
+    fn try_from(wire: v1::ForwardAuth) -> Result<Self, Fault> {
+        let v1::ForwardAuth { url, timeout_ms, request_headers, response_headers } = wire;
+        Ok(Self {
+            url: parse("url", &url)?,
+            timeout: millis("timeout", timeout_ms)?,
+            request_headers: parse_all("request_headers", &request_headers)?,
+            response_headers: parse_all("response_headers", &response_headers)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::test_support::{fault, filter, wire_round_trip};
+
+    #[test]
+    fn what_is_left_out_is_explicit_on_the_wire() {
+        let wire = v1::Filter::from(&filter("forward_auth: {url: 'http://127.0.0.1:9000/check'}"));
+        let expected = v1::ForwardAuth {
+            url: "http://127.0.0.1:9000/check".to_owned(),
+            timeout_ms: 500,
+            request_headers: vec!["authorization".to_owned(), "cookie".to_owned()],
+            response_headers: Vec::new(),
+        };
+        assert_eq!(wire.kind, Some(v1::filter::Kind::ForwardAuth(expected)));
+        wire_round_trip(
+            "forward_auth: {url: 'http://auth:9000', timeout: 1s, request_headers: [], response_headers: [X-User]}",
+        );
+    }
+
+    #[test]
+    fn what_could_not_work_is_refused() {
+        for (settings, part) in [
+            ("timeout: 0s", "outside of 1ms to 60s"),
+            ("timeout: 2m", "outside of 1ms to 60s"),
+            ("request_headers: [Host]", "`host` is the target's address"),
+            ("response_headers: [Content-Length]", "`content-length` says where a message ends"),
+            ("response_headers: [X-Forwarded-For]", "`x-forwarded-for` tells the target who asks"),
+        ] {
+            let text = format!("forward_auth: {{url: 'http://a:1/', {settings}}}");
+            assert!(fault(&text).contains(part), "{settings}: {}", fault(&text));
+        }
+        assert_eq!(fault("forward_auth: {timeout: 1s}"), "`url` is missing");
+    }
+}
