@@ -146,7 +146,7 @@ impl Drop for Checked {
 /// Quick probes that decide at once.
 fn check(more: Value) -> Value {
     let mut check = json!({
-        "interval": "5ms", "timeout": "2s", "healthy_threshold": 1, "unhealthy_threshold": 1,
+        "interval": "5ms", "timeout": "15s", "healthy_threshold": 1, "unhealthy_threshold": 1,
     });
     check.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"health_check": check, "slow_start": "0s"})
@@ -156,8 +156,8 @@ fn check(more: Value) -> Value {
 async fn a_target_goes_and_comes_back_with_its_answers() {
     let target = Target::with_status(200).await;
     let checked = Checked::start(&[target.address], check(json!({"timeout": "100ms"})));
-    checked.until(0, "probed", |view| view.probes > 2).await;
-    assert_eq!(checked.view(0).state, HealthState::Healthy);
+    // a busy machine may not answer itself in time at first
+    checked.until(0, "well", |view| view.probes > 2 && view.state == HealthState::Healthy).await;
 
     let failures = [
         (response(503, ""), "GET /health: status 503, expected 200"),
