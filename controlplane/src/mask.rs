@@ -1,11 +1,10 @@
 //! What a config may show of itself: secrets are masked in everything that is given out for reading.
 
 use bytes::Bytes;
+use policy::config::leaf::MASK;
 use policy::config::load;
 use prost::Message as _;
 use proto::v1::{self, auth::Scheme, filter::Kind};
-
-const MASK: &str = "***";
 
 /// The text of a version with its secrets masked.
 pub(crate) fn masked_source(source: &str) -> String {

@@ -245,21 +245,6 @@ impl Actor {
         }
     }
 
-    fn answer(&mut self, ticket: u64, response: v1::OrderResponse) {
-        let unconfirmed =
-            response.instances.iter().filter(|one| one.state() != v1::ConfirmationState::Confirmed);
-        let unconfirmed: Vec<&str> = unconfirmed.map(|one| one.instance.as_str()).collect();
-        tracing::info!(
-            revision = response.revision,
-            changed = response.changed,
-            ?unconfirmed,
-            "order answered"
-        );
-        if let Some(answer) = self.answers.remove(&ticket) {
-            let _ = answer.send(Ok(response));
-        }
-    }
-
     fn replace(&mut self, stream: StreamId, rivalry: Option<String>) {
         if let Some(rivalry) = rivalry {
             tracing::error!(rivalry, "two processes displace each other: give each its own --instance");

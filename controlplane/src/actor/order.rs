@@ -46,6 +46,21 @@ impl Actor {
         Ok(ticket)
     }
 
+    pub(super) fn answer(&mut self, ticket: u64, response: v1::OrderResponse) {
+        let unconfirmed =
+            response.instances.iter().filter(|one| one.state() != v1::ConfirmationState::Confirmed);
+        let unconfirmed: Vec<&str> = unconfirmed.map(|one| one.instance.as_str()).collect();
+        tracing::info!(
+            revision = response.revision,
+            changed = response.changed,
+            ?unconfirmed,
+            "order answered"
+        );
+        if let Some(answer) = self.answers.remove(&ticket) {
+            let _ = answer.send(Ok(response));
+        }
+    }
+
     /// Orders about what the current config no longer has end with it. Only called when every instance asked runs that
     /// config: one that still has the target must not send it requests again.
     pub(super) async fn drop_missing_orders(&mut self) {

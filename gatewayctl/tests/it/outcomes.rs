@@ -238,3 +238,16 @@ fn degraded_fleet_is_a_no() {
     let assert = fake.gatewayctl(&["status"]).assert().code(1);
     assert!(String::from_utf8_lossy(&assert.get_output().stdout).contains("no config has been applied"));
 }
+
+#[test]
+fn diff_shows_no_secret_of_either_side() {
+    let secret =
+        |secret: &str| format!("{CURRENT}global_filters:\n  - auth: {{type: jwt, secret: {secret}}}\n");
+    // as the control plane gives it out
+    let current = Some(version(7, &secret("\"***\"")));
+    let fake = Fake::start(Script { current, ..Default::default() });
+    let file = File::with(&secret("hunter2"));
+    let assert = fake.gatewayctl(&["diff", "-f", "gateway.yaml"]).current_dir(file.directory()).assert();
+    let assert = assert.code(0).stdout("");
+    assert!(stderr(&assert).contains("masked and not compared"), "{}", stderr(&assert));
+}

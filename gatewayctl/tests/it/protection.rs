@@ -1,5 +1,6 @@
 //! Health, breakers and limits in every format: one line where instances agree, one for each state where not.
 
+use crate::support::{Fake, Script};
 use gatewayctl::command::status::{breakers, fleet, health::Health, limits, routes, table, targets};
 use gatewayctl::output::{Format, Resource, render};
 use insta::assert_snapshot;
@@ -242,4 +243,45 @@ fn limits_say_how_full_they_are_and_what_they_refuse() {
     assert_snapshot!("limits_wide", text(&limits, Format::Wide));
     assert_snapshot!("limits_json", text(&limits, Format::Json));
     assert_snapshot!("limits_name", text(&limits, Format::Name));
+}
+
+/// What `gatewayctl` writes when it asks this fleet.
+fn asked(arguments: &[&str], code: i32) -> (String, String) {
+    let fake = Fake::start(Script { status: troubled(), ..Script::default() });
+    let assert = fake.gatewayctl(arguments).assert().code(code);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&assert.get_output().stdout), text(&assert.get_output().stderr))
+}
+
+#[test]
+fn names_choose_lines_and_an_instance_its_own_view() {
+    let (all, _) = asked(&["status", "health", "-o", "name"], 0);
+    assert_eq!(all.lines().count(), 9, "{all}");
+    let (one, _) = asked(&["status", "health", "users/127.0.0.1:8084", "-o", "name"], 0);
+    assert_eq!(one, "health/users/http://127.0.0.1:8084\n");
+    let (seen, _) = asked(&["status", "targets", "users/127.0.0.1:8084", "--instance", "dp-1"], 0);
+    assert!(seen.contains("EJECTED") && seen.contains("1/1") && !seen.contains("OK"), "{seen}");
+}
+
+#[test]
+fn a_name_that_no_line_has_is_1_with_the_nearest() {
+    let (stdout, stderr) = asked(&["status", "targets", "usres"], 1);
+    assert_eq!(stdout, "");
+    assert_eq!(stderr, "error: no target is named `usres`\nhelp: did you mean `users`?\n");
+    let (_, stderr) = asked(&["status", "breakers", "--instance", "dp-9"], 1);
+    assert_eq!(stderr, "error: no instance is named `dp-9`\nhelp: did you mean `dp-1`?\n");
+}
+
+#[test]
+fn shells_get_live_names() {
+    let fake = Fake::start(Script { status: troubled(), ..Script::default() });
+    let complete = |words: &[&str]| {
+        let mut command = fake.gatewayctl(&["--", "gatewayctl"]);
+        command.args(words).env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        String::from_utf8(command.assert().code(0).get_output().stdout.clone()).unwrap()
+    };
+    assert!(complete(&["target", "drain", ""]).contains(&format!("users/{}", addr(8083))));
+    assert_eq!(complete(&["target", "enable", ""]).lines().next(), Some(&*format!("users/{}", addr(8082))));
+    assert!(complete(&["breaker", "reset", ""]).starts_with("orders"));
+    assert!(complete(&["status", "targets", "--instance", ""]).contains("dp-2"));
 }

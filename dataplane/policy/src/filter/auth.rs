@@ -12,7 +12,7 @@
 //!       - {name: alice, key: "${ALICE_KEY}"}
 //! ```
 
-use crate::config::leaf::{Fault, HeaderName, PathPrefix, Secret};
+use crate::config::leaf::{Fault, HeaderName, MASK, PathPrefix, Secret};
 use crate::config::wire::{parse, parse_all, texts};
 use proto::v1;
 use schemars::JsonSchema;
@@ -124,7 +124,10 @@ impl TryFrom<Written> for AuthConfig {
 
 impl AuthConfig {
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let Self::ApiKey(config) = self else { return Ok(()) };
+        let config = match self {
+            Self::Jwt(config) => return unmasked(&config.secret, "secret"),
+            Self::ApiKey(config) => config,
+        };
         if config.keys.is_empty() {
             return Err(Fault::new("`keys` is empty, so nobody would be let in")
                 .at("keys")
@@ -133,6 +136,7 @@ impl AuthConfig {
         let mut names = HashSet::new();
         let mut keys = HashSet::new();
         for ApiKey { name, key } in &config.keys {
+            unmasked(key, "keys")?;
             if name.is_empty() {
                 return Err(Fault::new("a key has an empty `name`").at("keys").help("name who uses the key"));
             }
@@ -148,6 +152,15 @@ impl AuthConfig {
         }
         Ok(())
     }
+}
+
+/// A text that an output has shown must not come back as a config: everybody knows what is in it.
+fn unmasked(secret: &Secret, at: &str) -> Result<(), Fault> {
+    if secret.expose() != MASK {
+        return Ok(());
+    }
+    let fault = Fault::new(format!("`{MASK}` is what outputs show in place of a secret, not a secret"));
+    Err(fault.at(at).help("write the secret itself, best as `${VARIABLE}` or `${file:/path}`"))
 }
 
 impl From<&AuthConfig> for v1::Auth {
@@ -241,6 +254,15 @@ mod tests {
                 .contains("another caller")
         );
         assert!(fault("auth: {type: jwt, secret: ''}").contains("the secret is empty"));
+    }
+
+    #[test]
+    fn a_masked_secret_is_no_secret() {
+        for text in
+            ["auth: {type: jwt, secret: '***'}", "auth: {type: apikey, keys: [{name: a, key: '***'}]}"]
+        {
+            assert!(fault(text).contains("in place of a secret"), "{text}");
+        }
     }
 
     #[test]

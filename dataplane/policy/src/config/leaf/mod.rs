@@ -24,7 +24,7 @@ pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
 pub use percent::Percent;
 pub use probe::{Authority, RequestPath, StatusRange};
-pub use secret::Secret;
+pub use secret::{MASK, Secret};
 pub use size::ByteSize;
 pub use url::ServiceUrl;
 

@@ -4,6 +4,9 @@ use super::{Fault, text_leaf};
 use std::fmt;
 use std::str::FromStr;
 
+/// What stands in every output in place of a secret.
+pub const MASK: &str = "***";
+
 /// A secret: every way of printing it gives `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -30,12 +33,12 @@ impl FromStr for Secret {
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }

@@ -1,9 +1,8 @@
 //! A config's text for other eyes: what is secret in it is masked, everything else stays as it was written.
 
 use super::tree::{NodeId, Tree, Value};
+use crate::config::leaf::MASK;
 use crate::diagnostic::Span;
-
-const MASK: &str = "***";
 
 /// In the settings of an `auth`, at any depth.
 const SECRET_KEYS: [&str; 2] = ["secret", "key"];
