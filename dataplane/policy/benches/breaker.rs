@@ -1,13 +1,15 @@
-//! What a request costs a breaker and a limit of concurrency, by one thread and by two on the same one.
+//! What a request costs a breaker, a limit of concurrency and retries, by one thread and by two on the same one.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use policy::breaker::{Breaker, Hold};
 use policy::clock::Now;
 use policy::concurrency::Concurrency;
 use policy::filter::circuit_breaker::CircuitBreakerConfig;
 use policy::filter::concurrency::ConcurrencyConfig;
+use policy::filter::retry::RetryConfig;
 use policy::outcome::Outcome;
+use policy::retry::RetryPolicy;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,11 @@ fn breaker(settings: &str) -> Arc<Breaker> {
 fn concurrency(settings: &str) -> Arc<Concurrency> {
     let config: ConcurrencyConfig = serde_json::from_str(settings).expect("settings of a limit");
     Concurrency::new(&config)
+}
+
+fn retry(settings: &str) -> Arc<RetryPolicy> {
+    let config: RetryConfig = serde_json::from_str(settings).expect("settings of retries");
+    RetryPolicy::new(&config)
 }
 
 /// By this thread alone, and while another one does the same all the time.
@@ -100,9 +107,28 @@ fn limits(criterion: &mut Criterion) {
     });
 }
 
+fn retries(criterion: &mut Criterion) {
+    let usual = retry(r#"{"max_retries": 2}"#);
+    let ok = Outcome::Response(StatusCode::OK);
+    alone_and_contended(criterion, "retry/a request that succeeds", |now| {
+        usual.begin(now);
+        let _ = black_box(usual.next(1, ok, &Method::GET, false, now));
+    });
+    // a request pays for a whole retry, so that there is always one
+    let paid = retry(r#"{"max_retries": 2, "budget": "100%"}"#);
+    alone_and_contended(criterion, "retry/a request that is retried", |now| {
+        paid.begin(now);
+        let _ = black_box(paid.next(1, Outcome::Reset, &Method::GET, false, now));
+    });
+    let spent = retry(r#"{"max_retries": 2, "budget": "0"}"#);
+    alone_and_contended(criterion, "retry/one that the budget denies", |now| {
+        let _ = black_box(spent.next(1, Outcome::Reset, &Method::GET, false, now));
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    targets = breakers, limits
+    targets = breakers, limits, retries
 }
 criterion_main!(benches);
