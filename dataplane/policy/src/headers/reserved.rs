@@ -13,6 +13,8 @@ pub enum Reserved {
     Host,
     /// By it the target is told who asks, by which way, under which id.
     Identity,
+    /// It answers a browser that asks for another origin's page.
+    Cors,
 }
 
 impl Reserved {
@@ -34,6 +36,8 @@ impl Reserved {
             name if name.starts_with("x-forwarded-") || name.starts_with("x-consumer-") => {
                 Some(Self::Identity)
             }
+            "access-control-expose-headers" | "access-control-max-age" => Some(Self::Cors),
+            name if name.starts_with("access-control-allow-") => Some(Self::Cors),
             _ => None,
         }
     }
@@ -45,6 +49,7 @@ impl Reserved {
             Self::HopByHop => "is for one connection, and never passed on",
             Self::Host => "is the target's address",
             Self::Identity => "tells the target who asks, which is the gateway's to say",
+            Self::Cors => "is for the `cors` filter to say",
         }
     }
 
@@ -53,6 +58,7 @@ impl Reserved {
         match self {
             Self::Framing | Self::HopByHop => "leave it out",
             Self::Host => "the route's `preserve_host: true` sends the client's",
+            Self::Cors => "write a `cors` filter",
             Self::Identity => "leave it out, or choose another name",
         }
     }

@@ -65,19 +65,27 @@ impl Cors {
         })
     }
 
+    /// The method that a preflight asks about; `None` if the request is no preflight: an OPTIONS without `Origin` or
+    /// `Access-Control-Request-Method` is the target's.
+    ///
+    /// A preflight belongs to the route of the request that it asks about, which rarely takes OPTIONS. Where that route
+    /// has no `cors` filter, the request is one like any other and must find its route by its own method.
+    pub fn asked_method(parts: &request::Parts) -> Option<Method> {
+        if parts.method != Method::OPTIONS || !parts.headers.contains_key(header::ORIGIN) {
+            return None;
+        }
+        let asked = parts.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        Method::from_bytes(asked.as_bytes()).ok()
+    }
+
     /// The headers of the 204 by which a preflight is answered, complete: [`Cors::decorate`] has no part in it. `None`
-    /// if the request is no preflight; an OPTIONS without `Origin` or `Access-Control-Request-Method` is the target's.
+    /// if the request is no preflight.
     ///
     /// An origin that is not allowed gets its 204 without permission: the browser then refuses the request itself, and
     /// the console of its page names the missing header. What method and headers are asked for makes no difference: the
     /// answer lists what is allowed, and the browser compares.
     pub fn preflight(&self, parts: &request::Parts) -> Option<HeaderMap> {
-        let is_preflight = parts.method == Method::OPTIONS
-            && parts.headers.contains_key(header::ORIGIN)
-            && parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        if !is_preflight {
-            return None;
-        }
+        Self::asked_method(parts)?;
         let Some(allowed) = self.allowed(Self::origin(&parts.headers)) else {
             return Some(HeaderMap::from_iter([(header::VARY, VARY_PREFLIGHT)]));
         };

@@ -115,11 +115,14 @@ fn what_is_no_preflight_goes_on_to_the_target() {
         request(Method::OPTIONS, &[]),
         request(Method::OPTIONS, &[origin]),
         request(Method::OPTIONS, &[method]),
+        request(Method::OPTIONS, &[origin, ("access-control-request-method", "P UT")]),
         request(Method::GET, &[origin, method]),
         request(Method::POST, &[origin, method]),
     ] {
         assert_eq!(cors.preflight(&parts), None, "{parts:?}");
+        assert_eq!(Cors::asked_method(&parts), None, "{parts:?}");
     }
+    assert_eq!(Cors::asked_method(&request(Method::OPTIONS, &[origin, method])), Some(Method::PUT));
 }
 
 #[test]

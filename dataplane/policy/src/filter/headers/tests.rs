@@ -121,6 +121,7 @@ fn what_is_not_a_configs_to_change_is_refused() {
         ("request: {remove: [X-Forwarded-For]}", "`x-forwarded-for` tells the target who asks"),
         ("request: {set: {X-Consumer-Name: a}}", "`x-consumer-name` tells the target who asks"),
         ("response: {remove: [X-Request-ID]}", "`x-request-id` tells the target who asks"),
+        ("response: {set: {Access-Control-Allow-Origin: '*'}}", "is for the `cors` filter to say"),
         ("request: {set: {X-A: b}, remove: [x-a]}", "`x-a` is both set and removed"),
         ("request: {set: {X-A: b, x-a: c}}", "`x-a` stands twice"),
         ("request: {set: {'X A': b}}", "`X A` is not a header name"),
