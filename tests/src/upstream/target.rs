@@ -4,6 +4,7 @@ use super::{Received, Wire};
 use crate::ports::{PortLease, loopback};
 use crate::{ports, wait};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub enum Mood {
     Stuck,
     /// 200 after so long.
     Slow(Duration),
-    /// 200 and 503 by turns.
+    /// 200 and 503 by turns, for each path.
     Flapping,
     /// The head and a part of the body it announces, then the end.
     Truncating,
@@ -75,9 +76,15 @@ struct Moods {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    arrivals: Mutex<Vec<Arrival>>,
+    arrivals: Mutex<Arrivals>,
     connections: AtomicUsize,
     in_flight: Mutex<InFlight>,
+}
+
+#[derive(Debug, Default)]
+struct Arrivals {
+    all: Vec<Arrival>,
+    by_path: HashMap<String, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -140,12 +147,12 @@ impl Target {
 
     /// Every request so far, in the order of arrival.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.shared.arrivals.lock().clone()
+        self.shared.arrivals.lock().all.clone()
     }
 
     /// Requests for this path so far.
     pub fn got(&self, path: &str) -> usize {
-        self.shared.arrivals.lock().iter().filter(|arrival| arrival.request.path() == path).count()
+        self.shared.arrivals.lock().by_path.get(path).copied().unwrap_or_default()
     }
 
     /// Connections accepted so far.
@@ -165,7 +172,7 @@ impl Target {
 
     /// Forgets what has arrived so far.
     pub fn forget(&self) {
-        self.shared.arrivals.lock().clear();
+        *self.shared.arrivals.lock() = Arrivals::default();
         let mut in_flight = self.shared.in_flight.lock();
         in_flight.most = in_flight.now;
     }
@@ -320,12 +327,14 @@ impl Moods {
 }
 
 impl Shared {
-    /// Returns how many came before it.
+    /// Returns how many for the same path came before it.
     fn arrived(&self, connection: usize, request: Received) -> usize {
         static ORDER: AtomicUsize = AtomicUsize::new(0);
         let mut arrivals = self.arrivals.lock();
-        let turn = arrivals.len();
-        arrivals.push(Arrival { order: ORDER.fetch_add(1, Ordering::Relaxed), connection, request });
+        let count = arrivals.by_path.entry(request.path().to_owned()).or_default();
+        let turn = *count;
+        *count += 1;
+        arrivals.all.push(Arrival { order: ORDER.fetch_add(1, Ordering::Relaxed), connection, request });
         turn
     }
 }

@@ -39,7 +39,7 @@ async fn a_killed_target_costs_no_client_an_error_and_returns_slowly() {
     let (a, b) = (Target::start("a").await, Target::start("b").await);
     let keys = [
         http_check(),
-        "slow_start: 4s".to_owned(),
+        "slow_start: 5s".to_owned(),
         "filters: [{retry: {max_retries: 2, retry_on: [502, 503, 504, connect_failure, reset]}}]".to_owned(),
     ];
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -151,6 +151,27 @@ async fn a_target_may_have_to_prove_itself_first() {
     assert_eq!(outcomes(&fleet, "/r", 10).await, only("503 no_healthy_target", 10));
     target.be_at("/health", Mood::Healthy);
     until("it has proved itself", async || outcome(&fleet, "/r").await, |answer| answer == "200").await;
+}
+
+/// One bad probe among good ones is no reason to act, and one good probe among bad ones none to trust.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_flaps_changes_nothing() {
+    let target = Target::start("target").await;
+    let check = http_check();
+    let keys = [check.as_str(), "on_all_unhealthy: fail_closed"];
+    let fleet = gateway(&[route("r", &addresses(&[&target]), &keys)]).await;
+    let seven_probes = async |wanted: &str| {
+        let before = target.got("/health");
+        while target.got("/health") < before + 7 {
+            assert_eq!(outcome(&fleet, "/r").await, wanted);
+        }
+    };
+    target.be_at("/health", Mood::Flapping);
+    seven_probes("200").await;
+    target.be_at("/health", Mood::Status(503));
+    until("it is unhealthy", async || outcome(&fleet, "/r").await, |answer| answer != "200").await;
+    target.be_at("/health", Mood::Flapping);
+    seven_probes("503 no_healthy_target").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

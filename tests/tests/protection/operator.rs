@@ -1,9 +1,10 @@
 //! The operator's orders: they reach every instance, are confirmed, and outlast processes.
 
-use crate::{addresses, ask_with, reported, status, table, until};
+use crate::{Volley, addresses, ask_with, only, outcomes, reported, status, table, until};
 use std::collections::BTreeMap;
 use tests::config::route;
 use tests::fleet::Fleet;
+use tests::load::{Load, Plan};
 use tests::upstream::{Mood, Target};
 
 async fn three(routes: &[String]) -> Fleet {
@@ -135,7 +136,7 @@ async fn an_order_for_nothing_is_refused_with_a_suggestion() {
     let output = fleet.ctl(["breaker", "open", "oders"]).await.exits(1);
     assert!(output.stderr.contains("did you mean `orders`"), "{}", output.stderr);
     fleet.ctl(["breaker", "open", "plain"]).await.exits(1);
-    assert_eq!(crate::outcomes(&fleet, "/orders", 5).await, crate::only("200", 5));
+    assert_eq!(outcomes(&fleet, "/orders", 5).await, only("200", 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +146,7 @@ async fn an_instance_that_cannot_be_asked_is_named() {
     // alive and connected, yet deaf
     fleet.data_plane(1).signal(rustix::process::Signal::STOP);
     let name = format!("r/{}", a.address());
-    let output = fleet.ctl(["target", "drain", &name, "--timeout", "1s"]).await.exits(5);
+    let output = fleet.ctl(["target", "drain", &name, "--timeout", "3s"]).await.exits(5);
     assert_confirmed(&output, &["dp-1", "dp-3"]);
     assert!(
         output.text().lines().any(|line| line.contains("dp-2") && !line.contains(" confirmed")),
@@ -164,6 +165,39 @@ async fn an_instance_that_cannot_be_asked_is_named() {
         |(ended, got)| *ended == all("200", 12) && *got == 0,
     )
     .await;
+}
+
+/// What a drained target has begun it may finish.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_under_way_outlive_a_drain() {
+    let (a, b) = (Target::start("a").await, Target::start("b").await);
+    let fleet = Fleet::start(1, |port| table(port, &[route("r", &addresses(&[&a, &b]), &[])])).await;
+    a.be(Mood::Hanging).await;
+    let under_way = Volley::fire(&fleet, "/r", 6);
+    assert_eq!(under_way.settles_at(&a).await, 3, "every second request goes to each");
+    let addr = format!("http://{}", a.address());
+    reported(&fleet, "targets", &[("addr", &addr)], |item| item["inFlight"] == 3).await;
+    fleet.ctl(["target", "drain", &format!("r/{}", a.address())]).await.exits(0);
+    assert_eq!(outcomes(&fleet, "/r", 10).await, only("200", 10));
+    assert_eq!(a.in_flight(), 3);
+    a.be(Mood::Healthy).await;
+    assert_eq!(under_way.end().await, ["200"; 6]);
+    assert_eq!(a.got("/r"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_how_much_goes_where() {
+    let target = Target::start("target").await;
+    let fleet = three(&[route("r", &addresses(&[&target]), &[])]).await;
+    let load: Vec<_> =
+        fleet.addresses().into_iter().map(|address| Load::start(address, &Plan::get("/r"))).collect();
+    let per_second = |item: &serde_json::Value| item["requestsPerSecond"].as_f64().unwrap_or_default();
+    reported(&fleet, "targets", &[("upstream", "r")], |item| per_second(item) > 1.0).await;
+    for load in load {
+        load.stop().await;
+    }
+    let told = |item: &serde_json::Value| item["requests"] == target.got("/r") && per_second(item) == 0.0;
+    reported(&fleet, "targets", &[("upstream", "r")], told).await;
 }
 
 /// Instances that see a target differently are told apart.

@@ -5,7 +5,7 @@ use crate::{
 };
 use std::time::Instant;
 use tests::client::RawClient;
-use tests::config::route;
+use tests::config::{self, route};
 use tests::fleet::Fleet;
 use tests::upstream::Target;
 
@@ -66,6 +66,33 @@ async fn every_key_has_a_bucket_of_its_own() {
     for key in ["X-Key: a\r\n", "X-Key: b\r\n"] {
         assert_bucket(&drain(1.0, async || ask_with(fleet.address(0), "/header", key).await).await, 5);
     }
+}
+
+/// Behind a trusted proxy the client is whom that names; of IPv6 a client has the whole /64.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_known_by_its_address_whoever_forwards_it() {
+    let target = Target::start("target").await;
+    let filters = "filters: [{rate_limit: {qps: 1, burst: 5, key: client_ip}}]";
+    let fleet = Fleet::start(1, |port| {
+        config::server(port, "  trusted_proxies: [127.0.0.1/32]\n")
+            + "routes:\n"
+            + &route("r", &addresses(&[&target]), &[filters])
+    })
+    .await;
+    let send = async |source, client: &str| {
+        let mut connection = RawClient::connect_from(source, fleet.address(0)).await;
+        connection.send(get("/r", &format!("X-Forwarded-For: {client}\r\n"))).await;
+        connection.response().await
+    };
+    for client in ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1"] {
+        assert_bucket(&drain(1.0, async || send(1, client).await).await, 5);
+    }
+    let neighbour = drain(1.0, async || send(1, "2001:db8::2").await).await;
+    assert!(neighbour.passed < 5, "{} passed from a drained /64", neighbour.passed);
+    // who is not trusted is himself, whatever he says
+    assert_bucket(&drain(1.0, async || send(2, "192.0.2.3").await).await, 5);
+    let again = drain(1.0, async || send(2, "192.0.2.4").await).await;
+    assert!(again.passed < 5, "{} passed by a made-up address", again.passed);
 }
 
 /// However many values a header takes, so many are remembered.
