@@ -69,13 +69,11 @@ fn breakers(criterion: &mut Criterion) {
             permit.succeeded(now);
         }
     });
-    let never = breaker(r#"{"threshold": 4294967295, "error_rate": "100%", "window": "1h"}"#);
-    if let Ok(permit) = never.acquire(Now::default()) {
-        permit.succeeded(Now::default());
-    }
-    alone_and_contended(criterion, "breaker/closed with error_rate, a failure", |now| {
-        if let Ok(permit) = never.acquire(now) {
-            permit.failed(now, Outcome::Reset);
+    let never_opens = breaker(r#"{"threshold": 4294967295, "error_rate": "100%", "window": "1h"}"#);
+    alone_and_contended(criterion, "breaker/closed with error_rate, a success and a failure", |now| {
+        if let (Ok(good), Ok(bad)) = (never_opens.acquire(now), never_opens.acquire(now)) {
+            good.succeeded(now);
+            bad.failed(now, Outcome::Reset);
         }
     });
     let open = breaker(r#"{"threshold": 5}"#);

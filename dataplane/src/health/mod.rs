@@ -2,14 +2,16 @@
 //!
 //! What a result means is decided by `policy`; here are the tasks, one for each target. A target keeps its task for as
 //! long as its address and its checks stay, so an edit elsewhere disturbs no rhythm. The same loop writes to the log
-//! what has become of targets, whoever caused it.
+//! what has become of targets and breakers, whoever caused it.
 
+mod breakers;
 mod journal;
 mod probe;
 mod prober;
 
 use crate::clock;
 use crate::gateway::Gateway;
+use breakers::BreakerJournal;
 use journal::Journal;
 use policy::table::RouteTable;
 use prober::{Order, Prober, Shared};
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// How often the log catches up with what has happened to targets.
+/// How often the log catches up with what has happened to targets and breakers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// First probes begin at this rate: a few targets are known at once, and thousands do not stampede.
@@ -30,11 +32,18 @@ pub(crate) struct HealthChecks {
     shared: Arc<Shared>,
     probers: HashMap<u64, Prober>,
     journal: Journal,
+    breakers: BreakerJournal,
 }
 
 impl HealthChecks {
     pub(crate) fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway, shared: Arc::default(), probers: HashMap::new(), journal: Journal::default() }
+        Self {
+            gateway,
+            shared: Arc::default(),
+            probers: HashMap::new(),
+            journal: Journal::default(),
+            breakers: BreakerJournal::default(),
+        }
     }
 
     /// Follows the table until the runtime ends.
@@ -82,6 +91,7 @@ impl HealthChecks {
         }
         if let Some(table) = self.gateway.table() {
             self.journal.write(&table, clock::now());
+            self.breakers.write(&table, clock::now());
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
     let breakers = table.routes.iter().flat_map(|route| &route.guard.breaker);
     targets
         .map(|target| target.state.health_view(now).state as u8)
-        .chain(breakers.flat_map(|breaker| breaker.running.all()).map(|(_, one)| one.view(now).state as u8))
+        .chain(breakers.flat_map(|breaker| breaker.running.all()).map(|(_, one)| one.state() as u8))
         .collect()
 }
 

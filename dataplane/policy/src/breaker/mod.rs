@@ -113,7 +113,7 @@ pub struct BreakerView {
     pub hold: Option<Hold>,
     /// Why, in words; empty when it is closed and nobody holds it.
     pub reason: String,
-    /// When it came into this state.
+    /// When it came into this state; the beginning of the process if it never was in another.
     pub since: Now,
     /// How long until an open one lets a request try; zero when the next one may. `None` when it is not open, or held.
     pub retry_after: Option<Duration>,
@@ -167,6 +167,7 @@ impl Breaker {
     }
 
     /// Whether a request would get a permit now; for choosing a target, and takes nothing.
+    #[inline]
     pub fn admits(&self, now: Now) -> bool {
         self.rules.shadow
             || match self.word().phase() {
@@ -178,6 +179,7 @@ impl Breaker {
     }
 
     /// A permit to send a request; in shadow mode always.
+    #[inline]
     pub fn acquire(&self, now: Now) -> Result<Permit<'_>, Refused> {
         let word = self.word();
         match word.phase() {
@@ -206,6 +208,11 @@ impl Breaker {
     pub fn reset(&self, now: Now) {
         let mut story = self.story.lock();
         self.enter(&mut story, Phase::FRESH, None, now);
+    }
+
+    /// What it does with requests, at the cost of a load.
+    pub fn state(&self) -> State {
+        self.word().phase().state()
     }
 
     /// As an operator sees it.
@@ -250,10 +257,12 @@ impl Breaker {
         }
     }
 
+    #[inline]
     fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
 
+    #[inline]
     fn permit(&self, ticket: Ticket) -> Permit<'_> {
         Permit { breaker: self, ticket }
     }
@@ -292,6 +301,7 @@ impl Breaker {
         Err(Refused { retry_after })
     }
 
+    #[inline]
     fn succeeded(&self, generation: Generation, now: Now) {
         let word = self.word();
         if word.generation() != generation {
@@ -418,6 +428,7 @@ impl Phase {
 
 impl Permit<'_> {
     /// The service did what it should.
+    #[inline]
     pub fn succeeded(mut self, now: Now) {
         match std::mem::replace(&mut self.ticket, Ticket::Blank) {
             Ticket::Blank => {}
@@ -439,6 +450,7 @@ impl Permit<'_> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Ticket::Trial(generation) = self.ticket {
             self.breaker.trial_left(generation);

@@ -73,10 +73,12 @@ impl Word {
         Self(payload << PAYLOAD_AT | (generation.0 as u64) << PHASE_BITS | tag)
     }
 
+    #[inline]
     pub(super) const fn generation(self) -> Generation {
         Generation((self.0 >> PHASE_BITS) as u32 & ((1 << GENERATION_BITS) - 1))
     }
 
+    #[inline]
     pub(super) const fn phase(self) -> Phase {
         let payload = self.0 >> PAYLOAD_AT;
         match self.0 & ((1 << PHASE_BITS) - 1) {
