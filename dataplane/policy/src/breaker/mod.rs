@@ -89,7 +89,7 @@ pub struct Permit<'a> {
 /// What the end of a request counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ticket {
-    /// For nothing: shadow mode let it pass, or an operator, or it has been told already.
+    /// For nothing: shadow mode let it pass, or an operator.
     Blank,
     /// It passed while closed.
     Counted(Generation),
@@ -429,23 +429,31 @@ impl Phase {
 impl Permit<'_> {
     /// The service did what it should.
     #[inline]
-    pub fn succeeded(mut self, now: Now) {
-        match std::mem::replace(&mut self.ticket, Ticket::Blank) {
+    pub fn succeeded(self, now: Now) {
+        match self.ticket {
             Ticket::Blank => {}
             Ticket::Counted(generation) => self.breaker.succeeded(generation, now),
             Ticket::Trial(generation) => self.breaker.trial_succeeded(generation, now),
         }
+        self.told();
     }
 
     /// The service failed, and how.
-    pub fn failed(mut self, now: Now, outcome: Outcome) {
-        match std::mem::replace(&mut self.ticket, Ticket::Blank) {
+    pub fn failed(self, now: Now, outcome: Outcome) {
+        match self.ticket {
             Ticket::Blank => {}
             Ticket::Counted(generation) => self.breaker.failed(generation, now, outcome),
             Ticket::Trial(generation) => {
                 self.breaker.open(generation, Cause::Trial(outcome), now);
             }
         }
+        self.told();
+    }
+
+    /// Its drop has nothing to tell any more; that way a permit stays in registers, which halves what it costs.
+    #[inline]
+    fn told(self) {
+        std::mem::forget(self);
     }
 }
 
