@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// A stream that does not say who it is within this time is closed.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages a data plane may leave unread; a rollout has two.
+/// Messages a data plane may leave unread; a rollout has two, an order one.
 const OUTBOX: usize = 32;
 const MAX_INSTANCE_NAME: usize = 253;
 

@@ -146,6 +146,20 @@ async fn an_address_beyond_loopback_is_refused_by_the_library_too() {
 }
 
 #[tokio::test]
+async fn a_start_whose_address_is_taken_leaves_no_version_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("gateway.yaml"), config(&["first"])).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let Err(refusal) = start(crate::Settings { listen, ..settings(&dir) }).await else { panic!("took it") };
+    assert!(refusal.to_string().contains("cannot listen on"), "{refusal}");
+    drop(taken);
+    fs::write(dir.path().join("gateway.yaml"), config(&["second"])).unwrap();
+    let mut gateway = Gateway::start_in(dir).await;
+    assert_eq!(gateway.versions().await.len(), 1, "the first text was never a version");
+}
+
+#[tokio::test]
 async fn health_is_served() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let gateway = Gateway::new().await;

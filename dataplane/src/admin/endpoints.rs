@@ -35,6 +35,8 @@ fn health(instance: &str, running: &Running) -> Response<Full<Bytes>> {
         "build": env!("CARGO_PKG_VERSION"),
         "listening": running.listening,
         "not_stored": running.not_stored,
+        "orders_revision": running.orders_revision,
+        "orders_not_stored": running.orders_not_stored,
     });
     response(StatusCode::OK, JSON, format!("{facts}\n"))
 }
