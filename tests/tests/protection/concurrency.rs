@@ -1,10 +1,12 @@
 //! `concurrency`: how many requests are in flight, how many wait, and who is refused.
 
-use crate::{Volley, addresses, gateway, only, outcome, outcomes, reported, until};
+use crate::{Volley, addresses, gateway, get, only, outcome, outcomes, reported, until};
 use std::time::Duration;
+use tests::client::RawClient;
 use tests::config::route;
+use tests::fleet::Fleet;
 use tests::load::{Load, Plan};
-use tests::upstream::{Mood, Target};
+use tests::upstream::{Mood, Target, Upstream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_than_the_maximum_is_in_flight_over_all_workers() {
@@ -93,6 +95,36 @@ async fn each_target_has_its_own_limit() {
     assert_eq!(slow.most_in_flight(), 2);
     slow.be(Mood::Healthy).await;
     assert!(volley.end().await.iter().all(|answer| answer == "200"));
+}
+
+/// In flight means until the last byte: a download holds its place, and so does a WebSocket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_holds_its_place_until_it_ends() {
+    let download = Upstream::download(1000, None, Some(Duration::from_millis(5))).await;
+    let websocket = Upstream::websocket().await;
+    let filters = "filters: [{concurrency: {max: 1}}]";
+    let fleet = gateway(&[
+        route("download", &[download.address()], &[filters]),
+        route("websocket", &[websocket.address()], &[filters]),
+    ])
+    .await;
+    let handshake = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (path, headers, status) in [("/download", "", "200"), ("/websocket", handshake, "101")] {
+        let mut first = RawClient::connect(fleet.address(0)).await;
+        first.send(get(path, headers)).await;
+        first.bytes(20).await;
+        assert_eq!(outcomes(&fleet, path, 3).await, only("503 concurrency_limited", 3));
+        drop(first);
+        until("its place is free", async || begun(&fleet, path, headers).await, |head| head == status).await;
+    }
+}
+
+/// The status that a request gets, without waiting for the end of the response.
+async fn begun(fleet: &Fleet, path: &str, headers: &str) -> String {
+    let mut client = RawClient::connect(fleet.address(0)).await;
+    client.send(get(path, headers)).await;
+    let head = String::from_utf8_lossy(&client.bytes(12).await).into_owned();
+    head.trim_start_matches("HTTP/1.1 ").to_owned()
 }
 
 /// The limit follows what the target can do: it falls when answers take longer.

@@ -46,6 +46,25 @@ async fn beyond_the_burst_429_tells_when_to_come_back() {
     }
 }
 
+/// Two workers decide at once, and not one request too many passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_is_exact_over_all_workers() {
+    let target = Target::start("target").await;
+    let at = addresses(&[&target]);
+    let fleet = gateway(&[
+        route("bucket", &at, &["filters: [{rate_limit: {qps: 1, burst: 20}}]"]),
+        route("window", &at, &["filters: [{rate_limit: {qps: 1, algorithm: sliding_window, window: 20s}}]"]),
+    ])
+    .await;
+    for path in ["/bucket", "/window"] {
+        let started = Instant::now();
+        let answers = Volley::fire(&fleet, path, 100).end().await;
+        let refilled = started.elapsed().as_secs() as usize + 1;
+        let passed = answers.iter().filter(|answer| *answer == "200").count();
+        assert!((20..=20 + refilled).contains(&passed), "{path}: {passed} passed, refilled {refilled}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_has_a_bucket_of_its_own() {
     let target = Target::start("target").await;

@@ -98,3 +98,32 @@ async fn an_edit_of_a_limit_holds_at_once() {
     fleet.apply(&table(fleet.port(), &routes("concurrency: {max: 10}")), &[]).await.exits(0);
     assert_eq!(outcomes(&fleet, "/r", 50).await, only("200", 50));
 }
+
+/// What a check or an ejection has caused is over once the config has neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_key_nothing_is_held_against_a_target() {
+    let target = Target::start("target").await;
+    let at = addresses(&[&target]);
+    let checked = [
+        "health_check: {interval: 50ms, timeout: 2s, unhealthy_threshold: 1, healthy_threshold: 1000}",
+        "on_all_unhealthy: fail_closed",
+    ];
+    let ejecting = [
+        "outlier: {consecutive_errors: 2, base_ejection: 60s, max_ejection_percent: 100}",
+        "on_all_unhealthy: fail_closed",
+    ];
+    let unchecked = ["on_all_unhealthy: fail_closed"];
+    let fleet =
+        Fleet::start(1, |port| table(port, &[route("r", &at, &checked), route("e", &at, &ejecting)])).await;
+    target.be(Mood::Status(500)).await;
+    for path in ["/r", "/e"] {
+        let refused = |answer: &String| answer == "503 no_healthy_target";
+        until("it is out", async || outcome(&fleet, path).await, refused).await;
+    }
+    target.be(Mood::Healthy).await;
+    let text = table(fleet.port(), &[route("r", &at, &unchecked), route("e", &at, &unchecked)]);
+    fleet.apply(&text, &[]).await.exits(0);
+    for path in ["/r", "/e"] {
+        assert_eq!(outcomes(&fleet, path, 5).await, only("200", 5));
+    }
+}
