@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod address_set;
+pub mod auth;
 pub mod balance;
 pub mod breaker;
 pub mod clock;

@@ -1,10 +1,10 @@
 //! The config as a whole: its JSON Schema, and its way over the wire.
 
 use super::health::{HttpProbe, InitialHealth, Probe};
-use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent};
+use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent, Secret};
 use super::*;
 use crate::filter::Scope;
-use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig};
+use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig, JwtKeys, TokenSource};
 use crate::filter::authorize::{AuthorizeConfig, ClaimValue, ScopeToken};
 use crate::filter::body_limit::BodyLimitConfig;
 use crate::filter::circuit_breaker::CircuitBreakerConfig;
@@ -393,8 +393,52 @@ fn edge_filter() -> impl Strategy<Value = FilterConfig> {
     ]
 }
 
+fn secret() -> impl Strategy<Value = Secret> {
+    "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"))
+}
+
+fn jwt() -> impl Strategy<Value = JwtConfig> {
+    let keys = prop_oneof![
+        secret().prop_map(JwtKeys::Secret),
+        Just(JwtKeys::JwksUrl("https://issuer.example/jwks.json".parse().expect("a URL"))),
+    ];
+    let from = prop_oneof![
+        Just(TokenSource::Authorization),
+        header_name().prop_map(|name| TokenSource::Header(name.0)),
+        Just(TokenSource::Cookie("token".to_owned())),
+        Just(TokenSource::Query("access token".to_owned())),
+    ];
+    let algorithms = vec(prop_oneof![Just("HS256"), Just("EdDSA")], 0..3);
+    let times = (duration(), any::<bool>(), any::<bool>());
+    let told = proptest::collection::btree_map("[a-z]{1,8}", header_name(), 0..3);
+    (keys, from, algorithms, vec("[a-z:/]{1,9}", 0..3), times, told, vec(prefix(), 0..3)).prop_map(
+        |(
+            keys,
+            from,
+            algorithms,
+            texts,
+            (leeway, require_exp, forward),
+            claims_to_headers,
+            exclude_paths,
+        )| {
+            JwtConfig {
+                keys,
+                algorithms: algorithms.iter().map(|name| name.parse().expect("an algorithm")).collect(),
+                issuers: texts.clone(),
+                audiences: texts.clone(),
+                leeway,
+                require_exp,
+                required_claims: texts,
+                claims_to_headers,
+                from,
+                forward,
+                exclude_paths,
+            }
+        },
+    )
+}
+
 fn filter() -> impl Strategy<Value = FilterConfig> {
-    let secret = || "[ -~]{1,20}".prop_map(|text| text.parse().expect("a secret"));
     let origins = vec(select(vec!["*", "null", "https://a.example:8443", "https://*.a.example"]), 0..3)
         .prop_map(|texts| texts.iter().map(|text| text.parse::<Origin>().expect("an origin")).collect());
     let key = (name(), secret()).prop_map(|(name, key)| ApiKey { name, key });
@@ -402,9 +446,7 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
         (origins, vec(method(), 0..3), vec(header_name(), 0..3), any::<bool>(), option::of(duration()));
     prop_oneof![
         rate_limit().prop_map(FilterConfig::RateLimit),
-        (secret(), vec(prefix(), 0..3)).prop_map(|(secret, exclude_paths)| {
-            FilterConfig::Auth(AuthConfig::Jwt(JwtConfig { secret, exclude_paths }))
-        }),
+        jwt().prop_map(|config| FilterConfig::Auth(AuthConfig::Jwt(Box::new(config)))),
         (header_name(), vec(key, 0..3), vec(prefix(), 0..3)).prop_map(|(header, keys, exclude_paths)| {
             FilterConfig::Auth(AuthConfig::ApiKey(ApiKeyConfig { header, keys, exclude_paths }))
         }),

@@ -41,7 +41,7 @@ pub struct Inbound {
 }
 
 /// Headers by which this gateway speaks to the target: `Connection` must not name them, clients must not set them.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     matches!(
         name,
         "host"
@@ -54,6 +54,24 @@ fn is_ours(name: &str) -> bool {
             | "x-real-ip"
             | "forwarded"
     ) || name.starts_with("x-forwarded-")
+}
+
+/// Fields for the next hop only; `Expect` and `Trailer` too say how a message comes, not what it means.
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "expect"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "upgrade"
+    )
 }
 
 impl Inbound {

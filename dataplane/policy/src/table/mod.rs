@@ -4,6 +4,7 @@ mod check;
 mod guard;
 mod warn;
 
+use crate::auth::jwt::KeySets;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
 use crate::rejection::Rejection;
@@ -31,6 +32,8 @@ pub struct RouteTable {
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the order of the config.
     pub routes: Vec<Route>,
+    /// The keys that tokens are checked with and that are fetched.
+    pub key_sets: KeySets,
     router: Router,
     /// The rate limit that all routes count on together.
     limit_of_all: Option<Limit>,
@@ -94,6 +97,7 @@ impl RouteTable {
             upstreams.add(upstream.clone());
         }
         let guards = Guards::new(config, previous);
+        let key_sets = KeySets::after(previous.map(|table| &table.key_sets));
         let known = previous.map_or(&[][..], |table| &table.routes);
         let known: HashMap<&str, &Route, RandomState> =
             known.iter().map(|route| (&*route.name, route)).collect();
@@ -107,6 +111,7 @@ impl RouteTable {
             server: config.server.clone(),
             upstreams: upstreams.all,
             routes,
+            key_sets,
             router,
             limit_of_all: guards.into_limit_of_all(),
         })

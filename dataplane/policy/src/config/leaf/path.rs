@@ -26,6 +26,14 @@ text_leaf!(
     "pattern": "^/[^?#*]*$"
 );
 
+impl PathPrefix {
+    /// Whether a normalised path is this one or below it, by whole segments.
+    pub fn covers(&self, path: &str) -> bool {
+        let own = self.0.trim_end_matches('/');
+        path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
 impl FromStr for PathPrefix {
     type Err = Fault;
 

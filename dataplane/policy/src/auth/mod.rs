@@ -1,0 +1,203 @@
+//! Who a request is from: the `auth` filters of a route at work; any of them lets a request in.
+//!
+//! The rule: what cannot be read in one way only is no proof, and what the target is told of a caller comes from here
+//! and from nobody else.
+
+mod apikey;
+mod credential;
+mod identity;
+pub mod jwt;
+
+use crate::clock::Now;
+use crate::config::leaf::PathPrefix;
+use crate::filter::Caller;
+use crate::filter::auth::AuthConfig;
+use crate::rejection::{Cause, Challenge, Rejection};
+use apikey::ApiKeys;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+use identity::Identity;
+use jwt::{KeySet, KeySets, KeyWait, Verifier};
+use std::sync::Arc;
+
+pub(crate) use identity::may_tell;
+
+/// All `auth` entries of one route.
+#[derive(Debug)]
+pub struct Authenticator {
+    entries: Box<[Entry]>,
+    exclude_paths: Box<[PathPrefix]>,
+    challenge: Challenge,
+    identity: Identity,
+}
+
+/// What is known about a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct AuthContext {
+    /// For what lasts: budgets and pauses.
+    pub now: Now,
+    /// The wall clock, by which tokens expire.
+    pub unix_seconds: u64,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It goes on; without a caller where no credentials are asked for.
+    Pass(Option<Arc<Caller>>),
+    /// It ends here.
+    Refuse(Rejection),
+    /// It takes a moment: do what the check asks for, then [`Authenticator::resume`]. The request is as it was.
+    Slow(SlowCheck),
+}
+
+/// What has to happen before it is known whether the request may pass.
+#[derive(Debug)]
+pub enum SlowCheck {
+    /// Keys are being fetched: wait, but not for ever.
+    Keys(KeyWait),
+}
+
+#[derive(Debug)]
+struct Entry {
+    config: AuthConfig,
+    provider: Provider,
+}
+
+#[derive(Debug, Clone)]
+enum Provider {
+    Jwt(Arc<Verifier>),
+    ApiKey(Arc<ApiKeys>),
+}
+
+/// What one entry says about a request.
+enum Finding {
+    /// Nothing in it is for this entry.
+    Absent,
+    /// This is who it is.
+    Found(Arc<Proven>),
+    /// There are credentials, and they do not hold.
+    Refused(Cause),
+    /// The token needs a key that is not there, or not yet.
+    KeyMissing(Arc<KeySet>),
+}
+
+/// A caller, and how the target is told.
+#[derive(Debug)]
+struct Proven {
+    caller: Arc<Caller>,
+    headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Authenticator {
+    /// Takes over caches from the entries of `previous` that stayed the same, and key sets from `key_sets`.
+    pub fn new(configs: &[&AuthConfig], previous: Option<&Self>, key_sets: &KeySets) -> Arc<Self> {
+        let known = |config: &AuthConfig| {
+            let same = previous?.entries.iter().find(|entry| entry.config == *config)?;
+            if let Provider::Jwt(verifier) = &same.provider {
+                verifier.keep_key_set(key_sets);
+            }
+            Some(same.provider.clone())
+        };
+        let entry = |config: &&AuthConfig| Entry {
+            config: (*config).clone(),
+            provider: known(config).unwrap_or_else(|| Provider::new(config, key_sets)),
+        };
+        let scheme = |wanted: fn(&AuthConfig) -> bool| configs.iter().any(|config| wanted(config));
+        Arc::new(Self {
+            entries: configs.iter().map(entry).collect(),
+            exclude_paths: configs.iter().flat_map(|config| config.exclude_paths()).cloned().collect(),
+            challenge: Challenge {
+                bearer: scheme(|config| matches!(config, AuthConfig::Jwt(_))),
+                key: scheme(|config| matches!(config, AuthConfig::ApiKey(_))),
+                ..Challenge::NONE
+            },
+            identity: Identity::new(configs),
+        })
+    }
+
+    /// Finds out who a request is from, by its normalised `path`.
+    ///
+    /// When it passes, the credentials that stay here and every header by which the target is told of the caller are
+    /// taken out of `parts`, and ours are set. Otherwise `parts` is as it was.
+    pub fn check(&self, parts: &mut Parts, path: &str, cx: &AuthContext) -> Decision {
+        self.decide(parts, path, cx, true)
+    }
+
+    /// The same after what [`Decision::Slow`] asked for, or after its time was up; never slow again.
+    pub fn resume(&self, parts: &mut Parts, path: &str, cx: &AuthContext) -> Decision {
+        self.decide(parts, path, cx, false)
+    }
+
+    fn decide(&self, parts: &mut Parts, path: &str, cx: &AuthContext, may_wait: bool) -> Decision {
+        if self.exclude_paths.iter().any(|excluded| excluded.covers(path)) {
+            return self.pass(parts, None);
+        }
+        let mut cause = Cause::NoCredentials;
+        let mut missing = None;
+        for entry in &self.entries {
+            match entry.provider.examine(parts, cx) {
+                Finding::Absent => {}
+                Finding::Found(proven) => return self.pass(parts, Some(&proven)),
+                Finding::Refused(why) if cause == Cause::NoCredentials => cause = why,
+                Finding::Refused(_) => {}
+                Finding::KeyMissing(keys) => missing = missing.or(Some(keys)),
+            }
+        }
+        match missing {
+            None => self.refuse(cause),
+            Some(keys) => self.without_key(&keys, cx, may_wait),
+        }
+    }
+
+    /// An unknown `kid` is either a new key or a forgery: the issuer is asked, at a rate that no client decides about.
+    fn without_key(&self, keys: &KeySet, cx: &AuthContext, may_wait: bool) -> Decision {
+        match may_wait.then(|| keys.ask(cx.now)).flatten() {
+            Some(wait) => Decision::Slow(SlowCheck::Keys(wait)),
+            None if keys.was_loaded() => self.refuse(Cause::UnknownKey),
+            None => Decision::Refuse(Rejection::AuthUnavailable),
+        }
+    }
+
+    fn refuse(&self, cause: Cause) -> Decision {
+        Decision::Refuse(Rejection::Unauthenticated { challenge: self.challenge, cause })
+    }
+
+    fn pass(&self, parts: &mut Parts, proven: Option<&Proven>) -> Decision {
+        self.identity.strip(&mut parts.headers);
+        for entry in &self.entries {
+            entry.provider.withdraw(parts);
+        }
+        for (name, value) in proven.iter().flat_map(|proven| &proven.headers) {
+            parts.headers.insert(name, value.clone());
+        }
+        Decision::Pass(proven.map(|proven| Arc::clone(&proven.caller)))
+    }
+}
+
+impl Provider {
+    fn new(config: &AuthConfig, key_sets: &KeySets) -> Self {
+        match config {
+            AuthConfig::Jwt(config) => Self::Jwt(Arc::new(Verifier::new(config, key_sets))),
+            AuthConfig::ApiKey(config) => Self::ApiKey(Arc::new(ApiKeys::new(config))),
+        }
+    }
+
+    fn examine(&self, parts: &Parts, cx: &AuthContext) -> Finding {
+        match self {
+            Self::Jwt(verifier) => verifier.examine(parts, cx),
+            Self::ApiKey(keys) => keys.examine(parts),
+        }
+    }
+
+    /// Takes the credentials out of the request unless they go on to the target.
+    fn withdraw(&self, parts: &mut Parts) {
+        match self {
+            Self::Jwt(verifier) => verifier.withdraw(parts),
+            Self::ApiKey(keys) => keys.withdraw(parts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
