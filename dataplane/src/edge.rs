@@ -3,8 +3,8 @@
 use crate::body::Body;
 use crate::connection::session::Session;
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response};
 use policy::rejection::{Rejection, Who};
 use std::rc::Rc;
 
@@ -13,8 +13,6 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// A client's id is kept up to this length.
-const MAX_REQUEST_ID: usize = 128;
 
 /// A new id: UUIDv7 (RFC 9562), so that ids sort by time.
 pub(crate) fn request_id(session: &Session) -> HeaderValue {
@@ -28,15 +26,6 @@ pub(crate) fn request_id(session: &Session) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// The id that a trusted proxy gave the request, if it is well formed.
-pub(crate) fn trusted_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(REQUEST_ID).iter();
-    let value = values.next().filter(|_| values.next().is_none())?;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let well_formed = (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(plain);
-    well_formed.then(|| value.clone())
-}
-
 /// The response to a refused request, without the headers that frame it.
 pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> {
     let mut response = Response::new(rejection.problem(who));
@@ -45,9 +34,6 @@ pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> 
     headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(PROXY_STATUS, rejection.proxy_status(who));
-    if let Ok(id) = HeaderValue::from_str(who.request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
     headers.extend(rejection.advice());
     response
 }

@@ -4,6 +4,7 @@ mod activation;
 mod admin;
 mod attempt;
 mod body;
+mod chain;
 mod clock;
 mod connection;
 mod control;

@@ -2,6 +2,7 @@
 
 use crate::attempt::{self, Outbound, Timing};
 use crate::body::Body;
+use crate::chain::Asked;
 use crate::connection::boundary::Extent;
 use crate::connection::session::Session;
 use crate::edge;
@@ -13,12 +14,13 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use policy::balance::request_key;
+use policy::filter::cors::Cors;
 use policy::forwarded::{self, Client};
 use policy::headers::{Host, Inbound, parse_host};
 use policy::path;
 use policy::rejection::{Rejection, Who};
 use policy::router::Lookup;
-use policy::table::Rewrite;
+use policy::table::{Chain, Rewrite, RouteTable};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -38,6 +40,10 @@ pub(crate) struct Exchange {
     pub(crate) request_id: HeaderValue,
     /// How many attempts were made.
     pub(crate) attempts: Cell<u32>,
+    /// The position of the route that has taken it.
+    pub(crate) route: Option<usize>,
+    /// What its response will need to know of it.
+    pub(crate) asked: Asked,
 }
 
 /// Answers one request; whatever happens there is an answer.
@@ -53,8 +59,7 @@ pub(crate) async fn serve(
         Ok(response) => response,
         Err(rejection) => exchange.refuse(&rejection),
     };
-    let id = std::mem::replace(&mut exchange.request_id, HeaderValue::from_static(""));
-    response.headers_mut().insert(edge::REQUEST_ID, id);
+    exchange.decorate(response.headers_mut());
     exchange.session.response_began();
     Ok(response)
 }
@@ -63,7 +68,7 @@ impl Exchange {
     fn new(session: Rc<Session>) -> Self {
         let request_id = edge::request_id(&session);
         let table = session.worker.table();
-        Self { session, table, request_id, attempts: Cell::new(0) }
+        Self { session, table, request_id, attempts: Cell::new(0), route: None, asked: Asked::default() }
     }
 
     async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Rejection> {
@@ -80,21 +85,25 @@ impl Exchange {
         }
 
         let host = host_of(&parts)?;
-        let lookup = Lookup {
-            host: &host.name,
-            path: &path,
-            query: parts.uri.query(),
-            method: &parts.method,
-            headers: &parts.headers,
+        let peer = self.session.peer.ip();
+        let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
+        self.remember_origin(&table.unrouted, &parts.headers);
+        let at = match route_of(&table, &parts, &host, &path) {
+            Ok(at) => at,
+            Err(refusal) => {
+                self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
+                return Err(refusal);
+            }
         };
-        let route = table.find(&lookup)?;
+        self.route = Some(at);
+        let route = table.routes.get(at).ok_or(Rejection::Internal)?;
+        self.accept_request_id(&route.chain, &inbound, &parts.headers, &client);
+        if let Some(answer) = self.enter(&route.chain, &parts, &client, &host, &path)? {
+            return Ok(answer);
+        }
         if inbound.websocket && !route.websocket {
             return Err(Rejection::UpgradeRefused);
         }
-
-        let peer = self.session.peer.ip();
-        let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
-        self.accept_request_id(&inbound, &parts.headers, &client);
         let timing = Timing::new(&self.session, route);
         limit::pass(route, client.ip, &parts.headers, &timing).await?;
         let hash_on = route.upstream.balancer.hash_on();
@@ -106,6 +115,7 @@ impl Exchange {
         }
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
         self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
+        self.change_request(route, &mut parts.headers);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let outbound = Outbound { parts, body, client_host, key, websocket: inbound.websocket };
@@ -116,11 +126,10 @@ impl Exchange {
         self.attempts.set(self.attempts.get() + 1);
     }
 
-    /// Keeps the id that a trusted proxy in front has given the request.
-    fn accept_request_id(&mut self, inbound: &Inbound, headers: &HeaderMap, client: &Client) {
-        if inbound.has_request_id
-            && client.peer_is_trusted
-            && let Some(id) = edge::trusted_request_id(headers)
+    /// Keeps the id that the request came with, if it is to be believed.
+    fn accept_request_id(&mut self, chain: &Chain, inbound: &Inbound, headers: &HeaderMap, client: &Client) {
+        if (inbound.has_request_id || chain.request_id.header.0 != edge::REQUEST_ID)
+            && let Some(id) = chain.request_id.accepted(headers, client.peer_is_trusted)
         {
             self.request_id = id;
         }
@@ -144,8 +153,8 @@ impl Exchange {
     }
 
     /// Refuses a body that says itself that it is too large, before any of it is read.
-    fn check_length(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        let limit = self.session.limits().max_body_bytes;
+    pub(crate) fn check_length(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        let limit = self.session.body_limit();
         if limit == 0 {
             return Ok(());
         }
@@ -165,7 +174,7 @@ impl Exchange {
         } else {
             headers.insert(header::VIA, via.clone());
         }
-        headers.insert(edge::REQUEST_ID, self.request_id.clone());
+        headers.insert(self.chain().request_id.header.0.clone(), self.request_id.clone());
         let peer = &self.session.peer_header;
         if client.peer_is_trusted {
             self.extend_forwarded(headers, host, client);
@@ -194,6 +203,23 @@ impl Exchange {
         edge::log_refusal(rejection, &who, &self.session);
         edge::refuse(rejection, &who, &self.session)
     }
+}
+
+/// The position of the route that takes the request. A preflight asks about another one: the route that would take
+/// that answers it.
+fn route_of(table: &RouteTable, parts: &Parts, host: &Host<'_>, path: &str) -> Result<usize, Rejection> {
+    let asked_method = Cors::asked_method(parts);
+    let lookup = |method| {
+        let (query, headers) = (parts.uri.query(), &parts.headers);
+        table.find(&Lookup { host: &host.name, path, query, method, headers })
+    };
+    if let Some(method) = &asked_method
+        && let Ok(at) = lookup(method)
+        && table.routes.get(at).is_some_and(|route| route.chain.cors.is_some())
+    {
+        return Ok(at);
+    }
+    lookup(&parts.method)
 }
 
 /// The host by which the route is found: an absolute-form target must agree with `Host` (RFC 9112 §3.2.2).

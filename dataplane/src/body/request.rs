@@ -25,7 +25,7 @@ pub(crate) struct Streamed {
     incoming: Incoming,
     session: Rc<Session>,
     exchange: ExchangeId,
-    /// `max_body_bytes`; 0 for no limit.
+    /// 0 for no limit.
     limit: u64,
     seen: u64,
 }
@@ -116,7 +116,7 @@ impl Streamed {
         if incoming.is_end_stream() {
             return None;
         }
-        let (exchange, limit) = (session.hold_body(), session.limits().max_body_bytes);
+        let (exchange, limit) = (session.hold_body(), session.body_limit());
         Some(Self { incoming, session: session.clone(), exchange, limit, seen: 0 })
     }
 

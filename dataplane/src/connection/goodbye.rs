@@ -17,12 +17,16 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Answers on the bare socket; what the client sent is not looked at again.
 pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Session) {
-    let version = session.worker.table().map_or(0, |table| table.version);
-    let request_id = edge::request_id(session);
-    let request_id = request_id.to_str().unwrap_or("");
+    let table = session.worker.table();
+    let version = table.as_ref().map_or(0, |table| table.version);
+    let id = edge::request_id(session);
+    let request_id = id.to_str().unwrap_or("");
     let who = Who { instance: session.worker.gateway.instance(), version, request_id };
     edge::log_refusal(rejection, &who, session);
-    let bytes = serialize(&edge::refusal(rejection, &who));
+    let mut response = edge::refusal(rejection, &who);
+    let name = table.map_or(edge::REQUEST_ID, |table| table.unrouted.request_id.header.0.clone());
+    response.headers_mut().insert(name, id.clone());
+    let bytes = serialize(&response);
     // whoever does not take these few bytes at once gets a closed connection
     let _ = tokio::time::timeout(LINGER_TIME, stream.write_all(&bytes)).await;
 }

@@ -136,6 +136,8 @@ pub(crate) struct Session {
     /// Somebody may still read the request body.
     body_held: Cell<bool>,
     body_fault: Cell<Option<BodyFault>>,
+    /// What holds for the body of the current request; 0 for no limit.
+    body_limit: Cell<u64>,
     /// When the exchange must be over, as it stands now.
     exchange_deadline: Cell<Option<Instant>>,
     write_blocked_since: Cell<Option<Instant>>,
@@ -180,6 +182,7 @@ impl Session {
             body_pending: Cell::new(false),
             body_held: Cell::new(false),
             body_fault: Cell::new(None),
+            body_limit: Cell::new(0),
             exchange_deadline: Cell::new(None),
             write_blocked_since: Cell::new(None),
             unflushed: Cell::new(false),
@@ -267,6 +270,20 @@ impl Session {
         self.body_pending.set(extent != Extent::NoBody);
         self.body_held.set(false);
         self.body_fault.set(None);
+        self.body_limit.set(self.limits.max_body_bytes);
+    }
+
+    /// The most that the body of the current request may have; 0 for no limit.
+    pub(crate) fn body_limit(&self) -> u64 {
+        self.body_limit.get()
+    }
+
+    /// The route allows no more than this; the listener may allow less.
+    pub(crate) fn narrow_body_limit(&self, limit: u64) {
+        match self.body_limit.get() {
+            0 => self.body_limit.set(limit),
+            known => self.body_limit.set(known.min(limit)),
+        }
     }
 
     /// Somebody is going to read the body of the current request.

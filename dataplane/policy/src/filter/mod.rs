@@ -83,8 +83,17 @@ pub enum FilterKind {
 }
 
 /// The filters that run in this version; a config with another one is valid, but is not served.
-pub const SERVED: &[FilterKind] =
-    &[FilterKind::RateLimit, FilterKind::CircuitBreaker, FilterKind::Concurrency, FilterKind::Retry];
+pub const SERVED: &[FilterKind] = &[
+    FilterKind::RateLimit,
+    FilterKind::CircuitBreaker,
+    FilterKind::Concurrency,
+    FilterKind::Retry,
+    FilterKind::Cors,
+    FilterKind::Ip,
+    FilterKind::RequestId,
+    FilterKind::Headers,
+    FilterKind::BodyLimit,
+];
 
 impl FilterKind {
     /// The key in the config.

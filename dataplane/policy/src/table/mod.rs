@@ -1,5 +1,6 @@
 //! The route table: built from a config, all or nothing; building one is what validation means.
 
+mod chain;
 mod check;
 mod guard;
 mod warn;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use chain::Chain;
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
 pub(crate) use warn::warnings;
 
@@ -35,6 +37,8 @@ pub struct RouteTable {
     /// The keys that tokens are checked with and that are fetched.
     pub key_sets: KeySets,
     router: Router,
+    /// What a request meets that no route takes: the global filters.
+    pub unrouted: Chain,
     /// The rate limit that all routes count on together.
     limit_of_all: Option<Limit>,
 }
@@ -54,6 +58,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
+    /// What its requests go through first.
+    pub chain: Chain,
     /// What protects its targets.
     pub guard: Guard,
 }
@@ -113,6 +119,7 @@ impl RouteTable {
             routes,
             key_sets,
             router,
+            unrouted: Chain::build(&[], &config.global_filters),
             limit_of_all: guards.into_limit_of_all(),
         })
     }
@@ -123,10 +130,10 @@ impl RouteTable {
         Self { version, sha256, ..self }
     }
 
-    /// The route that takes a request.
-    pub fn find(&self, lookup: &Lookup<'_>) -> Result<&Route, Rejection> {
+    /// The position of the route that takes a request.
+    pub fn find(&self, lookup: &Lookup<'_>) -> Result<usize, Rejection> {
         match self.router.find(lookup) {
-            Found::Route(index) => self.routes.get(index).ok_or(Rejection::Internal),
+            Found::Route(index) => Ok(index),
             Found::MethodNotAllowed(allow) => Err(Rejection::MethodNotAllowed { allow }),
             Found::None => Err(Rejection::NoRoute),
         }
@@ -150,6 +157,7 @@ impl Route {
             preserve_host: config.preserve_host,
             websocket: config.websocket,
             timeout: config.timeout.map(crate::config::leaf::Duration::get),
+            chain: Chain::build(&config.filters, guards.global_filters()),
             guard: guards.build(config, &upstream, before),
             upstream,
         }

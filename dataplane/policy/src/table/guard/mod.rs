@@ -3,6 +3,7 @@
 //! Each has a state that an edit elsewhere must not touch, so it is taken over from the table before as long as its own
 //! settings, and what it watches, stay the same.
 
+use super::chain::effective;
 use super::{Route, RouteTable};
 use crate::breaker::Breaker;
 use crate::concurrency::Concurrency;
@@ -103,6 +104,10 @@ impl<'a> Guards<'a> {
         Self { config, limit_of_all }
     }
 
+    pub(super) fn global_filters(&self) -> &'a [FilterConfig] {
+        &self.config.global_filters
+    }
+
     /// The limit that all routes count on: the next table takes it over.
     pub(super) fn into_limit_of_all(self) -> Option<Limit> {
         self.limit_of_all
@@ -113,7 +118,7 @@ impl<'a> Guards<'a> {
         let mut guard = Guard { limits: self.limits(route, before), ..Guard::default() };
         // of other targets nothing is known
         let same_upstream = before.filter(|before| before.upstream.name == upstream.name);
-        for filter in self.effective(route) {
+        for filter in effective(&route.filters, &self.config.global_filters) {
             match filter {
                 FilterConfig::CircuitBreaker(config) => {
                     let known =
@@ -135,12 +140,6 @@ impl<'a> Guards<'a> {
             }
         }
         guard
-    }
-
-    /// The route's own filters, and the global ones of kinds that it has none of.
-    fn effective<'f>(&'f self, route: &'f RouteConfig) -> impl Iterator<Item = &'f FilterConfig> {
-        let replaced = |global: &&FilterConfig| !route.filters.iter().any(|own| own.kind() == global.kind());
-        route.filters.iter().chain(self.config.global_filters.iter().filter(replaced))
     }
 
     /// Rate limits do not replace each other: the global one and the route's own both hold.

@@ -1,0 +1,63 @@
+//! The filters that see a request before an attempt is made, and its response on the way back.
+
+use crate::filter::FilterConfig;
+use crate::filter::authorize::Authorize;
+use crate::filter::cors::Cors;
+use crate::filter::headers::HeaderRules;
+use crate::filter::ip::IpRules;
+use crate::filter::request_id::RequestIdConfig;
+use std::sync::Arc;
+
+/// In the order in which they run; the response meets them in reverse, a refusal too.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// Under which header, and whose id: before everything, for whatever happens has an id.
+    pub request_id: RequestIdConfig,
+    /// A preflight carries no credentials, and a page can only read a refusal that carries these headers.
+    pub cors: Option<Arc<Cors>>,
+    /// The cheapest refusal.
+    pub ip: Option<IpRules>,
+    /// May the caller, once it is known, do this? Before the rate limits: what is not allowed uses up nobody's.
+    pub authorize: Option<Authorize>,
+    /// How large a body may be; `max_body_bytes` of the listener holds as well.
+    pub body_limit: Option<u64>,
+    /// Last, for they may name whatever the others found out.
+    pub headers: Option<HeaderRules>,
+}
+
+impl Chain {
+    /// Of a route with filters of its own, or of requests that no route takes.
+    pub(super) fn build(own: &[FilterConfig], global: &[FilterConfig]) -> Self {
+        let mut chain = Self::default();
+        for filter in effective(own, global) {
+            match filter {
+                FilterConfig::RequestId(config) => chain.request_id = config.clone(),
+                FilterConfig::Cors(config) => chain.cors = Some(Cors::new(config)),
+                FilterConfig::Ip(config) => chain.ip = Some(IpRules::new(config)),
+                FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
+                FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
+                FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
+                // `RATE_LIMIT` and what guards attempts are the guard's
+                FilterConfig::RateLimit(_)
+                | FilterConfig::CircuitBreaker(_)
+                | FilterConfig::Concurrency(_)
+                | FilterConfig::Retry(_) => {}
+                // refused for serving until they run
+                FilterConfig::Auth(_)
+                | FilterConfig::ForwardAuth(_)
+                | FilterConfig::Logging(_)
+                | FilterConfig::Metrics(_) => {}
+            }
+        }
+        chain
+    }
+}
+
+/// A route's own filters, and the global ones of kinds that it has none of.
+pub(super) fn effective<'f>(
+    own: &'f [FilterConfig],
+    global: &'f [FilterConfig],
+) -> impl Iterator<Item = &'f FilterConfig> {
+    let replaced = |global: &&FilterConfig| !own.iter().any(|own| own.kind() == global.kind());
+    own.iter().chain(global.iter().filter(replaced))
+}
