@@ -67,6 +67,9 @@ async fn a_killed_target_costs_no_client_an_error_and_returns_slowly() {
     assert!(shares[0] < 0.35, "no slow start: {shares:?}");
     assert!(shares.len() > 2, "no slow start: {shares:?}");
     becomes(&fleet, "r", &a, "ok").await;
+    let addr = format!("http://{}", a.address());
+    let fields = [("upstream", "r"), ("addr", addr.as_str())];
+    reported(&fleet, "targets", &fields, |item| item["requestsPerSecond"].as_f64() > Some(10.0)).await;
 
     let tally = load.stop().await;
     assert_eq!(tally.keys().collect::<Vec<_>>(), ["200"], "{tally:?}");
@@ -77,6 +80,10 @@ async fn a_killed_target_costs_no_client_an_error_and_returns_slowly() {
 async fn the_reason_of_a_failure_is_told() {
     let target = Target::start("target").await;
     let full = Backlogged::open().expect("a full listener");
+    target.be_at("/status", Mood::Status(500));
+    target.be_at("/silent", Mood::Hanging);
+    target.be_at("/reset", Mood::Resetting);
+    target.be_at("/fine", Mood::Status(418));
     let at = addresses(&[&target]);
     let check = |more: &str| {
         format!("health_check: {{interval: 50ms, unhealthy_threshold: 1, healthy_threshold: 1, {more}}}")
@@ -90,10 +97,6 @@ async fn the_reason_of_a_failure_is_told() {
         route("fine", &at, &[&check("timeout: 2s, path: /fine, expected_status: [204, 418]")]),
     ])
     .await;
-    target.be_at("/status", Mood::Status(500));
-    target.be_at("/silent", Mood::Hanging);
-    target.be_at("/reset", Mood::Resetting);
-    target.be_at("/fine", Mood::Status(418));
     for (route, word) in [("status", "500"), ("body", "pong"), ("silent", "100ms"), ("reset", "")] {
         let reason = becomes(&fleet, route, &target, "unhealthy").await;
         assert!(reason.contains(word) && !reason.is_empty(), "{route}: {reason:?}");

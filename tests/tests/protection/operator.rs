@@ -4,7 +4,6 @@ use crate::{Volley, addresses, ask_with, only, outcomes, reported, status, table
 use std::collections::BTreeMap;
 use tests::config::route;
 use tests::fleet::Fleet;
-use tests::load::{Load, Plan};
 use tests::upstream::{Mood, Target};
 
 async fn three(routes: &[String]) -> Fleet {
@@ -183,21 +182,6 @@ async fn requests_under_way_outlive_a_drain() {
     a.be(Mood::Healthy).await;
     assert_eq!(under_way.end().await, ["200"; 6]);
     assert_eq!(a.got("/r"), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn status_tells_how_much_goes_where() {
-    let target = Target::start("target").await;
-    let fleet = three(&[route("r", &addresses(&[&target]), &[])]).await;
-    let load: Vec<_> =
-        fleet.addresses().into_iter().map(|address| Load::start(address, &Plan::get("/r"))).collect();
-    let per_second = |item: &serde_json::Value| item["requestsPerSecond"].as_f64().unwrap_or_default();
-    reported(&fleet, "targets", &[("upstream", "r")], |item| per_second(item) > 1.0).await;
-    for load in load {
-        load.stop().await;
-    }
-    let told = |item: &serde_json::Value| item["requests"] == target.got("/r") && per_second(item) == 0.0;
-    reported(&fleet, "targets", &[("upstream", "r")], told).await;
 }
 
 /// Instances that see a target differently are told apart.
