@@ -13,6 +13,7 @@ mod drain;
 mod edge;
 mod gateway;
 mod health;
+mod keys;
 mod limit;
 mod listener;
 mod orders;
@@ -35,6 +36,7 @@ use control::{Control, Identification};
 use disk::Disk;
 use gateway::Gateway;
 use health::HealthChecks;
+use keys::KeyFetching;
 use status::Board;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -182,6 +184,7 @@ impl ControlThread {
         let _ = restored.send(());
 
         tokio::spawn(health_checks(gateway.clone()));
+        tokio::spawn(key_fetching(gateway.clone()));
         let mut control = tokio::spawn(control.run());
         let stop = tokio::select! {
             stop = &mut stopping => stop,
@@ -201,4 +204,13 @@ impl ControlThread {
 async fn health_checks(gateway: Arc<Gateway>) {
     let died = tokio::spawn(HealthChecks::new(gateway).run()).await;
     tracing::error!(?died, "the health checks died: targets stay what they are until a restart");
+}
+
+/// Until the runtime ends.
+async fn key_fetching(gateway: Arc<Gateway>) {
+    let died = tokio::spawn(KeyFetching::new(gateway).run()).await;
+    tracing::error!(
+        ?died,
+        "the fetching of keys died: tokens are judged by the keys that are there until a restart"
+    );
 }
