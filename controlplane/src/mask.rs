@@ -4,7 +4,7 @@ use bytes::Bytes;
 use policy::config::leaf::MASK;
 use policy::config::load;
 use prost::Message as _;
-use proto::v1::{self, auth::Scheme, filter::Kind};
+use proto::v1::{self, auth::Scheme, filter::Kind, jwt_auth::Keys};
 
 /// The text of a version with its secrets masked.
 pub(crate) fn masked_source(source: &str) -> String {
@@ -42,7 +42,23 @@ fn masked_table(table: &Bytes) -> Bytes {
 
 fn mask(scheme: &mut Scheme) {
     match scheme {
-        Scheme::Jwt(v1::JwtAuth { secret, exclude_paths: _ }) => MASK.clone_into(secret),
+        Scheme::Jwt(v1::JwtAuth {
+            keys,
+            exclude_paths: _,
+            algorithms: _,
+            issuers: _,
+            audiences: _,
+            leeway_ms: _,
+            require_exp: _,
+            required_claims: _,
+            claims_to_headers: _,
+            from: _,
+            forward: _,
+        }) => match keys {
+            Some(Keys::Secret(secret)) => MASK.clone_into(secret),
+            // what tokens are only checked with is no secret
+            None | Some(Keys::PublicKey(_) | Keys::Jwks(_) | Keys::JwksUrl(_)) => {}
+        },
         Scheme::Apikey(v1::ApiKeyAuth { header: _, keys, exclude_paths: _ }) => {
             for v1::ApiKey { name: _, key } in keys {
                 MASK.clone_into(key);
