@@ -1,9 +1,14 @@
 //! The filters of a route at work: on a request before any attempt, and on the way back on whatever answers it.
 
+use crate::attempt::Timing;
 use crate::body::Body;
+use crate::clock;
 use crate::proxy::Exchange;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use policy::auth::jwt::KeyWait;
+use policy::auth::{AuthContext, Authenticator, Decision, SlowCheck};
+use policy::filter::Caller;
 use policy::filter::cors::Cors;
 use policy::filter::headers::Vars;
 use policy::forwarded::Client;
@@ -11,6 +16,7 @@ use policy::headers::Host;
 use policy::rejection::Rejection;
 use policy::table::{Chain, Route};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What the filters of a response need to know of its request, as far as the chain has such filters.
 #[derive(Default)]
@@ -72,6 +78,52 @@ impl Exchange {
         Ok(None)
     }
 
+    /// Finds out who asks, and whether they may; `path` is the normalised one where it is not the one in `parts`.
+    pub(crate) async fn authenticate(
+        &self,
+        chain: &Chain,
+        parts: &mut Parts,
+        path: Option<&str>,
+        timing: &Timing<'_>,
+    ) -> Result<Option<Arc<Caller>>, Rejection> {
+        let caller = match &chain.auth {
+            Some(auth) => self.ask_who(auth, parts, path, timing).await?,
+            None => None,
+        };
+        match &chain.authorize {
+            Some(rules) if !rules.allows(caller.as_deref()) => Err(Rejection::Forbidden),
+            _ => Ok(caller),
+        }
+    }
+
+    async fn ask_who(
+        &self,
+        auth: &Authenticator,
+        parts: &mut Parts,
+        path: Option<&str>,
+        timing: &Timing<'_>,
+    ) -> Result<Option<Arc<Caller>>, Rejection> {
+        let asked = parts.uri.clone();
+        let path = path.unwrap_or(asked.path());
+        let decision = match auth.check(parts, path, &self.moment()) {
+            Decision::Slow(SlowCheck::Keys(fetched)) => {
+                timing.patiently(KeyWait::AT_MOST, fetched).await?;
+                auth.resume(parts, path, &self.moment())
+            }
+            decision => decision,
+        };
+        match decision {
+            Decision::Pass(caller) => Ok(caller),
+            Decision::Refuse(rejection) => Err(rejection),
+            Decision::Slow(_) => Err(Rejection::Internal),
+        }
+    }
+
+    fn moment(&self) -> AuthContext {
+        let now = self.session.now();
+        AuthContext { now: clock::at(now), unix_seconds: self.session.worker.unix_millis(now) / 1000 }
+    }
+
     fn answer_preflight(&self, headers: HeaderMap) -> Response<Body> {
         let mut response = Response::new(Body::empty(&self.session));
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -102,7 +154,7 @@ impl Exchange {
         let route = self.route.and_then(|at| self.table.as_ref()?.routes.get(at));
         Vars {
             client_ip: named.client,
-            consumer: None,
+            consumer: self.caller.as_ref().map(|caller| &*caller.name),
             host: &named.host,
             method: named.method.as_str(),
             path: &named.path,

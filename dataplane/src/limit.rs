@@ -3,6 +3,7 @@
 use crate::attempt::Timing;
 use crate::clock;
 use http::HeaderMap;
+use policy::filter::Caller;
 use policy::limiter::Verdict;
 use policy::rejection::Rejection;
 use policy::table::Route;
@@ -12,12 +13,13 @@ use std::net::IpAddr;
 pub(crate) async fn pass(
     route: &Route,
     client: IpAddr,
+    caller: Option<&Caller>,
     headers: &HeaderMap,
     timing: &Timing<'_>,
 ) -> Result<(), Rejection> {
     for limit in &route.guard.limits {
         let limit = &limit.running;
-        let bucket = limit.key().bucket(headers, client);
+        let bucket = limit.key().bucket(headers, client, caller);
         match limit.decide(bucket, clock::at(timing.session.now())) {
             Verdict::Pass => {}
             Verdict::Limit(limited) => return Err(Rejection::RateLimited(limited)),

@@ -14,6 +14,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use policy::balance::request_key;
+use policy::filter::Caller;
 use policy::filter::cors::Cors;
 use policy::forwarded::{self, Client};
 use policy::headers::{Host, Inbound, parse_host};
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -42,6 +44,8 @@ pub(crate) struct Exchange {
     pub(crate) attempts: Cell<u32>,
     /// The position of the route that has taken it.
     pub(crate) route: Option<usize>,
+    /// Who it is from, where that is asked.
+    pub(crate) caller: Option<Arc<Caller>>,
     /// What its response will need to know of it.
     pub(crate) asked: Asked,
 }
@@ -68,7 +72,15 @@ impl Exchange {
     fn new(session: Rc<Session>) -> Self {
         let request_id = edge::request_id(&session);
         let table = session.worker.table();
-        Self { session, table, request_id, attempts: Cell::new(0), route: None, asked: Asked::default() }
+        Self {
+            session,
+            table,
+            request_id,
+            attempts: Cell::new(0),
+            route: None,
+            caller: None,
+            asked: Asked::default(),
+        }
     }
 
     async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Rejection> {
@@ -104,12 +116,19 @@ impl Exchange {
         if inbound.websocket && !route.websocket {
             return Err(Rejection::UpgradeRefused);
         }
+        let client_host = host_header(&parts, &host)?;
+        // an owned one outlasts what authentication takes out of the request
+        let normalised = match path {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
+        };
         let timing = Timing::new(&self.session, route);
-        limit::pass(route, client.ip, &parts.headers, &timing).await?;
+        self.caller = self.authenticate(&route.chain, &mut parts, normalised.as_deref(), &timing).await?;
+        limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing).await?;
+        let path = normalised.map_or(Cow::Borrowed(parts.uri.path()), Cow::Owned);
         let hash_on = route.upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));
 
-        let client_host = host_header(&parts, &host)?;
         if let Some(uri) = rewritten(&parts.uri, path, &route.rewrite)? {
             parts.uri = uri;
         }

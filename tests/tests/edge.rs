@@ -1,4 +1,4 @@
-//! What the gateway decides at its edge: who may ask from where, what pages may read, what is added to a request.
+//! What the gateway decides at its edge: who may ask and from where, what pages may read, what is added to a request.
 
 use std::net::SocketAddr;
 use tests::client::{RawClient, RawResponse};
@@ -124,4 +124,66 @@ async fn a_route_may_take_smaller_bodies_than_the_listener() {
     assert_eq!(send(fleet.address(0), sized("/small")).await.outcome(), "413 body_too_large");
     assert_eq!(send(fleet.address(0), chunked).await.outcome(), "413 body_too_large");
     assert_eq!(send(fleet.address(0), sized("/large")).await.outcome(), "200");
+}
+
+/// HS256 with [`SECRET`]: `sub` alice; until 2100, until 2001, unsigned, and signed with another secret.
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const GOOD: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.DvdDttFvdgTOXtC2L5P1zfs2bIMtiEwN3al4EAHYyf8";
+const EXPIRED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6MTAwMDAwMDAwMH0.BbjicrU64ioQ1saTOwUN_j6abSt1uvdR2CiMbZd-P9Y";
+const UNSIGNED: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.";
+const FORGED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.JvaPyMJ1nnugGqRPzTCiIk8hBDqgwl15W7ce3ffMvxs";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_token_that_holds_reaches_the_target() {
+    let target = Upstream::echo("target").await;
+    let filters = format!(
+        "filters: [{{auth: {{type: jwt, secret: {SECRET}, exclude_paths: [/users/public], claims_to_headers: {{sub: X-User}}}}}}]"
+    );
+    let fleet = gateway(&[route("users", &[target.address()], &[&filters])], CORS).await;
+    let ask = async |path: &str, token: &str| {
+        let bearer =
+            if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        send(
+            fleet.address(0),
+            request("GET", path, &(bearer + "Origin: https://app.test\r\nX-User: root\r\n")),
+        )
+        .await
+    };
+    for token in ["", EXPIRED, UNSIGNED, FORGED, "nonsense", "a.b.c"] {
+        let refused = ask("/users/1", token).await;
+        assert_eq!(refused.outcome(), "401 unauthenticated", "{token}");
+        assert!(
+            refused.header("www-authenticate").is_some_and(|how| how.starts_with("Bearer")),
+            "{refused:?}"
+        );
+        assert_eq!(
+            refused.header("access-control-allow-origin"),
+            Some("https://app.test"),
+            "a page may read why"
+        );
+    }
+    assert_eq!(ask("/users/publicity", "").await.status, 401, "whole segments only");
+    assert_eq!(ask("/users/public/../private", "").await.status, 401, "one normalised path");
+    assert!(target.requests().is_empty(), "none of them reached the target");
+
+    assert_eq!(ask("/users/1", GOOD).await.outcome(), "200");
+    assert_eq!(target.requests()[0].header("x-user"), Some("alice"), "and not what the client says");
+    assert_eq!(ask("/users/public/terms", "").await.outcome(), "200");
+    assert_eq!(target.requests()[1].header("x-user"), None, "nobody, and not what the client says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_names_the_consumer_that_limits_count_and_goes_no_further() {
+    let target = Upstream::echo("target").await;
+    let filters = "filters: [{auth: {type: apikey, header: X-Key, keys: [{name: alice, key: k-alice}, {name: bob, key: k-bob}]}}, \
+                   {rate_limit: {qps: 1, burst: 1, key: consumer}}]";
+    let fleet = gateway(&[route("r", &[target.address()], &[filters])], "").await;
+    let ask = async |key: &str| {
+        send(fleet.address(0), request("GET", "/r", &format!("X-Key: {key}\r\n"))).await.outcome()
+    };
+    assert_eq!(ask("k-mallory").await, "401 unauthenticated");
+    assert_eq!(ask("k-alice").await, "200");
+    assert_eq!(ask("k-bob").await, "200", "each consumer has a bucket");
+    assert_eq!(target.requests()[0].header("x-key"), None);
+    assert!(target.requests().len() == 2, "a stranger never reached the target");
 }

@@ -70,7 +70,7 @@ fn the_main_config_is_valid_but_not_served_before_its_filters_are() {
     let refused = checked(&source, Purpose::Serve).expect_err("filters without a runtime");
     assert!(refused.iter().all(|one| one.code == Code::FILTER_NOT_SERVED), "{refused:#?}");
     let places: BTreeSet<_> = refused.iter().map(|one| one.path.as_str()).collect();
-    assert_eq!(places.len(), 3, "the filters that are still to come: {places:?}");
+    assert_eq!(places.len(), 2, "the filters that are still to come: {places:?}");
 }
 
 #[test]

@@ -94,6 +94,20 @@ impl<'a> Timing<'a> {
         .await
     }
 
+    /// Waits for `event`, but no longer than `patience` or than the route allows.
+    pub(crate) async fn patiently(
+        &self,
+        patience: Duration,
+        event: impl Future<Output = ()>,
+    ) -> Result<(), Rejection> {
+        let waited = async {
+            // in vain or not: who waited looks again
+            let _ = tokio::time::timeout(patience, event).await;
+            Ok(())
+        };
+        self.within(waited).await
+    }
+
     /// Waits for so long, but no longer than the route allows.
     pub(crate) async fn pause(&self, duration: Duration) -> Result<(), Rejection> {
         if duration.is_zero() {

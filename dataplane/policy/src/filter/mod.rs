@@ -88,6 +88,8 @@ pub const SERVED: &[FilterKind] = &[
     FilterKind::CircuitBreaker,
     FilterKind::Concurrency,
     FilterKind::Retry,
+    FilterKind::Auth,
+    FilterKind::Authorize,
     FilterKind::Cors,
     FilterKind::Ip,
     FilterKind::RequestId,

@@ -1,5 +1,7 @@
 //! The filters that see a request before an attempt is made, and its response on the way back.
 
+use crate::auth::Authenticator;
+use crate::auth::jwt::KeySets;
 use crate::filter::FilterConfig;
 use crate::filter::authorize::Authorize;
 use crate::filter::cors::Cors;
@@ -17,6 +19,8 @@ pub struct Chain {
     pub cors: Option<Arc<Cors>>,
     /// The cheapest refusal.
     pub ip: Option<IpRules>,
+    /// Who asks? After CORS, for a preflight carries no credentials.
+    pub auth: Option<Arc<Authenticator>>,
     /// May the caller, once it is known, do this? Before the rate limits: what is not allowed uses up nobody's.
     pub authorize: Option<Authorize>,
     /// How large a body may be; `max_body_bytes` of the listener holds as well.
@@ -27,8 +31,15 @@ pub struct Chain {
 
 impl Chain {
     /// Of a route with filters of its own, or of requests that no route takes.
-    pub(super) fn build(own: &[FilterConfig], global: &[FilterConfig]) -> Self {
+    /// `before` is the same chain in the table before.
+    pub(super) fn build(
+        own: &[FilterConfig],
+        global: &[FilterConfig],
+        before: Option<&Self>,
+        key_sets: &KeySets,
+    ) -> Self {
         let mut chain = Self::default();
+        let mut auth = Vec::new();
         for filter in effective(own, global) {
             match filter {
                 FilterConfig::RequestId(config) => chain.request_id = config.clone(),
@@ -37,17 +48,19 @@ impl Chain {
                 FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
-                // `RATE_LIMIT` and what guards attempts are the guard's
+                // these are the guard's
                 FilterConfig::RateLimit(_)
                 | FilterConfig::CircuitBreaker(_)
                 | FilterConfig::Concurrency(_)
                 | FilterConfig::Retry(_) => {}
+                FilterConfig::Auth(config) => auth.push(config),
                 // refused for serving until they run
-                FilterConfig::Auth(_)
-                | FilterConfig::ForwardAuth(_)
-                | FilterConfig::Logging(_)
-                | FilterConfig::Metrics(_) => {}
+                FilterConfig::ForwardAuth(_) | FilterConfig::Logging(_) | FilterConfig::Metrics(_) => {}
             }
+        }
+        if !auth.is_empty() {
+            let before = before.and_then(|before| before.auth.as_deref());
+            chain.auth = Some(Authenticator::new(&auth, before, key_sets));
         }
         chain
     }

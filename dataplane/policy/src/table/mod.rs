@@ -108,7 +108,7 @@ impl RouteTable {
         let known: HashMap<&str, &Route, RandomState> =
             known.iter().map(|route| (&*route.name, route)).collect();
         let build = |route: &RouteConfig| {
-            Route::build(route, &mut upstreams, &guards, known.get(&*route.name).copied())
+            Route::build(route, &mut upstreams, &guards, &key_sets, known.get(&*route.name).copied())
         };
         let routes = config.routes.iter().map(build).collect();
         Ok(Self {
@@ -117,9 +117,14 @@ impl RouteTable {
             server: config.server.clone(),
             upstreams: upstreams.all,
             routes,
-            key_sets,
             router,
-            unrouted: Chain::build(&[], &config.global_filters),
+            unrouted: Chain::build(
+                &[],
+                &config.global_filters,
+                previous.map(|table| &table.unrouted),
+                &key_sets,
+            ),
+            key_sets,
             limit_of_all: guards.into_limit_of_all(),
         })
     }
@@ -145,6 +150,7 @@ impl Route {
         config: &RouteConfig,
         upstreams: &mut Upstreams<'_>,
         guards: &Guards<'_>,
+        key_sets: &KeySets,
         before: Option<&Route>,
     ) -> Self {
         let upstream = match config.upstream.as_deref().and_then(|name| upstreams.get(name)) {
@@ -157,7 +163,12 @@ impl Route {
             preserve_host: config.preserve_host,
             websocket: config.websocket,
             timeout: config.timeout.map(crate::config::leaf::Duration::get),
-            chain: Chain::build(&config.filters, guards.global_filters()),
+            chain: Chain::build(
+                &config.filters,
+                guards.global_filters(),
+                before.map(|before| &before.chain),
+                key_sets,
+            ),
             guard: guards.build(config, &upstream, before),
             upstream,
         }

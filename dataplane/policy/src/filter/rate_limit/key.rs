@@ -1,8 +1,10 @@
 //! What has a bucket of its own: the route, everything, or each client, consumer, header value or claim.
 
 use crate::config::leaf::{Fault, HeaderName, quoted, text_leaf};
+use crate::filter::Caller;
 use crate::limiter::{client_ip_hash, key_hash};
 use http::HeaderMap;
+use serde_json::Value;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -41,15 +43,19 @@ impl LimitKey {
     ///
     /// Requests without the header, consumer or claim share one bucket: leaving it out must not be a way around the
     /// limit.
-    pub fn bucket(&self, headers: &HeaderMap, client: IpAddr) -> u64 {
+    pub fn bucket(&self, headers: &HeaderMap, client: IpAddr, caller: Option<&Caller>) -> u64 {
         match self {
             Self::Route | Self::Global => 0,
             Self::ClientIp => client_ip_hash(client),
             Self::Header(name) => {
                 headers.get(name).map_or_else(|| key_hash(b""), |value| key_hash(value.as_bytes()))
             }
-            // without an `auth` filter nobody has a name; a table that asks for one is refused
-            Self::Consumer | Self::Claim(_) => key_hash(b""),
+            Self::Consumer => key_hash(caller.map_or(b"", |caller| caller.name.as_bytes())),
+            Self::Claim(name) => match caller.and_then(|caller| caller.claim(name)) {
+                Some(Value::String(text)) => key_hash(text.as_bytes()),
+                Some(value) => key_hash(value.to_string().as_bytes()),
+                None => key_hash(b""),
+            },
         }
     }
 }

@@ -111,7 +111,7 @@ fn requests_without_the_header_share_one_bucket() {
     let bucket = |tenant: Option<&'static str>| {
         let headers = tenant
             .map(|tenant| (http::HeaderName::from_static("x-tenant"), tenant.parse().expect("a value")));
-        key.bucket(&headers.into_iter().collect(), client)
+        key.bucket(&headers.into_iter().collect(), client, None)
     };
     assert_eq!(bucket(None), bucket(None));
     assert_eq!(bucket(Some("a")), bucket(Some("a")));
