@@ -42,28 +42,24 @@ fn masked_table(table: &Bytes) -> Bytes {
 
 fn mask(scheme: &mut Scheme) {
     match scheme {
-        Scheme::Jwt(v1::JwtAuth {
-            keys,
-            exclude_paths: _,
-            algorithms: _,
-            issuers: _,
-            audiences: _,
-            leeway_ms: _,
-            require_exp: _,
-            required_claims: _,
-            claims_to_headers: _,
-            from: _,
-            forward: _,
-        }) => match keys {
-            Some(Keys::Secret(secret)) => MASK.clone_into(secret),
-            // what tokens are only checked with is no secret
-            None | Some(Keys::PublicKey(_) | Keys::Jwks(_) | Keys::JwksUrl(_)) => {}
-        },
+        Scheme::Jwt(v1::JwtAuth { keys, .. }) => mask_keys(keys),
         Scheme::Apikey(v1::ApiKeyAuth { header: _, keys, exclude_paths: _ }) => {
             for v1::ApiKey { name: _, key } in keys {
                 MASK.clone_into(key);
             }
         }
+    }
+}
+
+/// Public keys may be seen; a JWK set may hold shared ones (`kty: oct`) and is then shown as what it is, a secret.
+fn mask_keys(keys: &mut Option<Keys>) {
+    let is_secret = match keys {
+        Some(Keys::Secret(_)) => true,
+        Some(Keys::Jwks(set)) => set.contains("oct"),
+        Some(Keys::PublicKey(_) | Keys::JwksUrl(_)) | None => false,
+    };
+    if is_secret {
+        *keys = Some(Keys::Secret(MASK.to_owned()));
     }
 }
 

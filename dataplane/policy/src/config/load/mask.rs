@@ -5,7 +5,7 @@ use crate::config::leaf::MASK;
 use crate::diagnostic::Span;
 
 /// In the settings of an `auth`, at any depth.
-const SECRET_KEYS: [&str; 2] = ["secret", "key"];
+const SECRET_KEYS: [&str; 3] = ["secret", "key", "jwks"];
 
 /// The text with its secrets masked; none if it is no YAML. A reference such as `${JWT_SECRET}` says where a secret is,
 /// not what it is, and stays.
