@@ -42,7 +42,20 @@ fn masked_table(table: &Bytes) -> Bytes {
 
 fn mask(scheme: &mut Scheme) {
     match scheme {
-        Scheme::Jwt(v1::JwtAuth { keys, .. }) => mask_keys(keys),
+        // every field by its name, so that a new one is thought about here
+        Scheme::Jwt(v1::JwtAuth {
+            keys,
+            exclude_paths: _,
+            algorithms: _,
+            issuers: _,
+            audiences: _,
+            leeway_ms: _,
+            require_exp: _,
+            required_claims: _,
+            claims_to_headers: _,
+            from: _,
+            forward: _,
+        }) => mask_keys(keys),
         Scheme::Apikey(v1::ApiKeyAuth { header: _, keys, exclude_paths: _ }) => {
             for v1::ApiKey { name: _, key } in keys {
                 MASK.clone_into(key);
