@@ -7,7 +7,7 @@
 //! | `sliding_window` | a log of passes in at most 100 groups | up to 816 bytes |
 //!
 //! A limit with one bucket is an atomic word that is changed by compare-and-swap, or only read when the answer is no
-//! (`sliding_window`: a lock, and a word to read). A limit with a key keeps its buckets in a [`table::Table`].
+//! (`sliding_window`: a lock, and a word to read). A limit with a key keeps its buckets in a table of bounded size.
 
 mod counters;
 mod gcra;
