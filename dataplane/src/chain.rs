@@ -163,3 +163,22 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::test_support::{Target, serve};
+    use serde_json::json;
+
+    #[test]
+    fn a_client_cannot_name_away_what_the_target_is_told_of_it() {
+        let target = Target::new();
+        let auth = json!([{"auth": {"type": "apikey", "keys": [{"name": "bob", "key": "k3y"}]}}]);
+        let served = serve(&[&target], json!({}), auth);
+        let _client = served.client(
+            "GET / HTTP/1.1\r\nhost: a\r\nx-api-key: k3y\r\nconnection: x-consumer-name, x-other\r\nx-other: 1\r\n\r\n",
+        );
+        let head = target.accept().until("\r\n\r\n").to_ascii_lowercase();
+        assert!(head.contains("\r\nx-consumer-name: bob\r\n"), "{head}");
+        assert!(!head.contains("x-other"), "{head}");
+    }
+}

@@ -122,6 +122,8 @@ impl Exchange {
             Cow::Borrowed(_) => None,
             Cow::Owned(path) => Some(path),
         };
+        // before authentication says to the target who asks: a client's `Connection` must not name that away
+        inbound.strip(&mut parts.headers, client.peer_is_trusted);
         let timing = Timing::new(&self.session, route);
         self.caller = self.authenticate(&route.chain, &mut parts, normalised.as_deref(), &timing).await?;
         limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing).await?;
@@ -132,7 +134,6 @@ impl Exchange {
         if let Some(uri) = rewritten(&parts.uri, path, &route.rewrite)? {
             parts.uri = uri;
         }
-        inbound.strip(&mut parts.headers, client.peer_is_trusted);
         self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
         self.change_request(route, &mut parts.headers);
         parts.version = Version::HTTP_11;
