@@ -14,9 +14,9 @@ use policy::filter::headers::Vars;
 use policy::forwarded::Client;
 use policy::headers::Host;
 use policy::rejection::Rejection;
-use policy::table::{Chain, Route};
+use policy::table::{Chain, Edge, Route};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What the filters of a response need to know of its request, as far as the chain has such filters.
 #[derive(Default)]
@@ -36,16 +36,24 @@ struct Named {
 }
 
 impl Exchange {
-    /// The filters that hold for this request: its route's, or those of requests that no route takes.
-    pub(crate) fn chain(&self) -> &Chain {
-        static NONE: std::sync::LazyLock<Chain> = std::sync::LazyLock::new(Chain::default);
-        let Some(table) = &self.table else { return &NONE };
-        self.route.and_then(|at| table.routes.get(at)).map_or(&table.unrouted, |route| &route.chain)
+    /// The route that has taken the request.
+    fn route(&self) -> Option<&Route> {
+        self.table.as_ref()?.routes.get(self.route?)
+    }
+
+    /// What holds for every response to this request: its route's, or that of requests that no route takes.
+    pub(crate) fn edge(&self) -> &Edge {
+        static NONE: LazyLock<Edge> = LazyLock::new(Edge::default);
+        match (self.route(), &self.table) {
+            (Some(route), _) => &route.chain.edge,
+            (None, Some(table)) => &table.unrouted,
+            (None, None) => &NONE,
+        }
     }
 
     /// Also a refusal that comes before there is a route must tell a page of the origin that it may read it.
-    pub(crate) fn remember_origin(&mut self, chain: &Chain, headers: &HeaderMap) {
-        if chain.cors.is_some() && self.asked.origin.is_none() {
+    pub(crate) fn remember_origin(&mut self, edge: &Edge, headers: &HeaderMap) {
+        if edge.cors.is_some() && self.asked.origin.is_none() {
             self.asked.origin = Cors::origin(headers).cloned();
         }
     }
@@ -63,8 +71,8 @@ impl Exchange {
             let (host, path, method) = (host.name.to_string(), path.to_owned(), parts.method.clone());
             self.asked.named = Some(Box::new(Named { client: client.ip, host, method, path }));
         }
-        self.remember_origin(chain, &parts.headers);
-        if let Some(headers) = chain.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
+        self.remember_origin(&chain.edge, &parts.headers);
+        if let Some(headers) = chain.edge.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
             self.asked.preflight = true;
             return Ok(Some(self.answer_preflight(headers)));
         }
@@ -107,6 +115,7 @@ impl Exchange {
         let path = path.unwrap_or(asked.path());
         let decision = match auth.check(parts, path, &self.moment()) {
             Decision::Slow(SlowCheck::Keys(fetched)) => {
+                // in vain or not: what is there now decides
                 timing.patiently(KeyWait::AT_MOST, fetched).await?;
                 auth.resume(parts, path, &self.moment())
             }
@@ -140,18 +149,18 @@ impl Exchange {
 
     /// Every response, the gateway's own too: in the reverse order of the request.
     pub(crate) fn decorate(&self, headers: &mut HeaderMap) {
-        let chain = self.chain();
-        if let (Some(rules), Some(named)) = (&chain.headers, &self.asked.named) {
+        let rules = self.route().and_then(|route| route.chain.headers.as_ref());
+        if let (Some(rules), Some(named)) = (rules, &self.asked.named) {
             rules.response(headers, &self.vars(named));
         }
-        if let Some(cors) = chain.cors.as_ref().filter(|_| !self.asked.preflight) {
+        let edge = self.edge();
+        if let Some(cors) = edge.cors.as_ref().filter(|_| !self.asked.preflight) {
             cors.decorate(self.asked.origin.as_ref(), headers);
         }
-        headers.insert(chain.request_id.header.0.clone(), self.request_id.clone());
+        headers.insert(edge.request_id.header.0.clone(), self.request_id.clone());
     }
 
     fn vars<'a>(&'a self, named: &'a Named) -> Vars<'a> {
-        let route = self.route.and_then(|at| self.table.as_ref()?.routes.get(at));
         Vars {
             client_ip: named.client,
             consumer: self.caller.as_ref().map(|caller| &*caller.name),
@@ -159,7 +168,7 @@ impl Exchange {
             method: named.method.as_str(),
             path: &named.path,
             request_id: self.request_id.to_str().unwrap_or(""),
-            route: route.map_or("", |route| &route.name),
+            route: self.route().map_or("", |route| &route.name),
         }
     }
 }

@@ -21,7 +21,7 @@ use policy::headers::{Host, Inbound, parse_host};
 use policy::path;
 use policy::rejection::{Rejection, Who};
 use policy::router::Lookup;
-use policy::table::{Chain, Rewrite, RouteTable};
+use policy::table::{Edge, Rewrite, RouteTable};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -109,7 +109,7 @@ impl Exchange {
         };
         self.route = Some(at);
         let route = table.routes.get(at).ok_or(Rejection::Internal)?;
-        self.accept_request_id(&route.chain, &inbound, &parts.headers, &client);
+        self.accept_request_id(&route.chain.edge, &inbound, &parts.headers, &client);
         if let Some(answer) = self.enter(&route.chain, &parts, &client, &host, &path)? {
             return Ok(answer);
         }
@@ -147,9 +147,9 @@ impl Exchange {
     }
 
     /// Keeps the id that the request came with, if it is to be believed.
-    fn accept_request_id(&mut self, chain: &Chain, inbound: &Inbound, headers: &HeaderMap, client: &Client) {
-        if (inbound.has_request_id || chain.request_id.header.0 != edge::REQUEST_ID)
-            && let Some(id) = chain.request_id.accepted(headers, client.peer_is_trusted)
+    fn accept_request_id(&mut self, edge: &Edge, inbound: &Inbound, headers: &HeaderMap, client: &Client) {
+        if (inbound.has_request_id || edge.request_id.header.0 != edge::REQUEST_ID)
+            && let Some(id) = edge.request_id.accepted(headers, client.peer_is_trusted)
         {
             self.request_id = id;
         }
@@ -194,7 +194,7 @@ impl Exchange {
         } else {
             headers.insert(header::VIA, via.clone());
         }
-        headers.insert(self.chain().request_id.header.0.clone(), self.request_id.clone());
+        headers.insert(self.edge().request_id.header.0.clone(), self.request_id.clone());
         let peer = &self.session.peer_header;
         if client.peer_is_trusted {
             self.extend_forwarded(headers, host, client);
@@ -235,7 +235,7 @@ fn route_of(table: &RouteTable, parts: &Parts, host: &Host<'_>, path: &str) -> R
     };
     if let Some(method) = &asked_method
         && let Ok(at) = lookup(method)
-        && table.routes.get(at).is_some_and(|route| route.chain.cors.is_some())
+        && table.routes.get(at).is_some_and(|route| route.chain.edge.cors.is_some())
     {
         return Ok(at);
     }

@@ -122,14 +122,11 @@ impl<'a> Sending<'a> {
             return Ok(slot);
         }
         let wait = limit.wait().ok_or(Rejection::ConcurrencyLimited)?;
-        let patience = limit.queue_timeout();
-        let waited = async {
-            tokio::time::timeout(patience, wait).await.map_err(|_| {
-                limit.count_refused();
-                Rejection::ConcurrencyLimited
-            })
-        };
-        self.timing.within(waited).await
+        let slot = self.timing.patiently(limit.queue_timeout(), wait).await?;
+        slot.ok_or_else(|| {
+            limit.count_refused();
+            Rejection::ConcurrencyLimited
+        })
     }
 
     /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.

@@ -4,7 +4,7 @@ use crate::connection::session::Session;
 use crate::pool::socket::is_flood;
 use policy::rejection::Rejection;
 use policy::table::Route;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -94,18 +94,13 @@ impl<'a> Timing<'a> {
         .await
     }
 
-    /// Waits for `event`, but no longer than `patience` or than the route allows.
-    pub(crate) async fn patiently(
+    /// Waits for `event`, but no longer than `patience`, which gives `None`, or than the route allows.
+    pub(crate) async fn patiently<T>(
         &self,
         patience: Duration,
-        event: impl Future<Output = ()>,
-    ) -> Result<(), Rejection> {
-        let waited = async {
-            // in vain or not: who waited looks again
-            let _ = tokio::time::timeout(patience, event).await;
-            Ok(())
-        };
-        self.within(waited).await
+        event: impl Future<Output = T>,
+    ) -> Result<Option<T>, Rejection> {
+        self.within(async { Ok(tokio::time::timeout(patience, event).await.ok()) }).await
     }
 
     /// Waits for so long, but no longer than the route allows.
@@ -113,11 +108,7 @@ impl<'a> Timing<'a> {
         if duration.is_zero() {
             return Ok(());
         }
-        let sleep = async {
-            tokio::time::sleep(duration).await;
-            Ok(())
-        };
-        self.within(sleep).await
+        self.patiently(duration, pending::<()>()).await.map(drop)
     }
 
     /// Whose fault an error of hyper's client is.

@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt: exponential with full jitter, so that a fleet does not come back at once.
 
+use policy::retry::ceiling;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
@@ -14,7 +15,7 @@ pub struct Backoff {
 impl Backoff {
     /// The next wait: `jitter` (0 to 1) of a limit that doubles with every failure.
     pub fn next(&mut self, jitter: f64) -> Duration {
-        let limit = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST);
+        let limit = ceiling(FIRST, LONGEST, self.failures);
         self.failures = self.failures.saturating_add(1);
         limit.mul_f64(jitter)
     }

@@ -34,8 +34,7 @@ impl BreakerJournal {
         let before = std::mem::take(&mut self.states);
         let mut changes = Vec::new();
         for route in &table.routes {
-            let breakers = route.guard.breaker.iter().flat_map(|kept| kept.running.all());
-            for (at, breaker) in breakers {
+            for (at, breaker) in route.guard.breakers() {
                 let (key, state) = ((Arc::clone(&route.name), at), breaker.state());
                 if before.get(&key).copied().unwrap_or(State::Closed) != state {
                     changes.push(Change::new(route, at, breaker.view(now)));

@@ -128,6 +128,7 @@ impl Checked {
                 return view;
             }
             assert!(begun.elapsed() < PATIENCE, "not {what}: {view:?}");
+            // the pace of looking: a target's health changes on other threads and wakes nobody
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::gateway::Gateway;
 use fetch::{Client, Fetched};
 use policy::auth::jwt::KeySet;
+use policy::retry::ceiling;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +141,7 @@ fn age(max_age: Option<Duration>) -> Duration {
 }
 
 fn retry_after(failures: u32) -> Duration {
-    RETRIES.0.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(RETRIES.1)
+    ceiling(RETRIES.0, RETRIES.1, failures.saturating_sub(1))
 }
 
 #[cfg(test)]

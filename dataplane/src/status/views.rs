@@ -35,20 +35,20 @@ pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Ga
 /// The state of every target and breaker, a byte each.
 pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
     let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
-    let breakers = table.routes.iter().flat_map(|route| &route.guard.breaker);
+    let breakers = table.routes.iter().flat_map(|route| route.guard.breakers());
     targets
-        .map(|target| target.state.health_view(now).state as u8)
-        .chain(breakers.flat_map(|breaker| breaker.running.all()).map(|(_, one)| one.state() as u8))
+        .map(|target| target.state.health_state(now) as u8)
+        .chain(breakers.map(|(_, breaker)| breaker.state() as u8))
         .collect()
 }
 
 fn guard(status: &mut InstanceStatus, route: &Route, now: Now) {
     let own = route.guard.limits.iter().filter(|limit| limit.reach != Reach::All);
     status.limiters.extend(own.map(|limit| limiter(&route.name, limit, now)));
-    for (at, breaker) in route.guard.breaker.iter().flat_map(|breaker| breaker.running.all()) {
+    for (at, breaker) in route.guard.breakers() {
         status.breakers.push(breaker_status(route, at, breaker.view(now), now));
     }
-    for (at, limit) in route.guard.concurrency.iter().flat_map(|limit| limit.running.all()) {
+    for (at, limit) in route.guard.concurrency_limits() {
         status.concurrency.push(concurrency(route, at, limit.view()));
     }
     status.retries.extend(route.guard.retry.as_ref().map(|retry| retries(route, retry.running.view(now))));

@@ -8,15 +8,20 @@ use crate::clock::nanos;
 use crate::filter::retry::BackoffConfig;
 use std::time::Duration;
 
+/// What doubles with every failure before, up to `max`.
+pub fn ceiling(base: Duration, max: Duration, failures_before: u32) -> Duration {
+    base.saturating_mul(2u32.saturating_pow(failures_before)).min(max)
+}
+
 #[derive(Debug)]
 pub(super) struct Backoff {
-    base: u64,
-    max: u64,
+    base: Duration,
+    max: Duration,
 }
 
 impl Backoff {
     pub(super) fn new(BackoffConfig { base, max }: &BackoffConfig) -> Self {
-        Self { base: nanos(base.get()), max: nanos(max.get()) }
+        Self { base: base.get(), max: max.get() }
     }
 
     /// A pause before the retry that so many came before.
@@ -25,8 +30,7 @@ impl Backoff {
     }
 
     fn ceiling(&self, retries_before: u32) -> u64 {
-        let factor = 1u64.checked_shl(retries_before).unwrap_or(u64::MAX);
-        self.base.saturating_mul(factor).min(self.max)
+        nanos(ceiling(self.base, self.max, retries_before))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::clock::Now;
 use crate::filter::retry::{RetryConfig, RetryOn};
 use crate::outcome::Outcome;
 use backoff::Backoff;
+pub use backoff::ceiling;
 use budget::Budget;
 use http::Method;
 use std::sync::Arc;

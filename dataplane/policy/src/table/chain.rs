@@ -10,13 +10,20 @@ use crate::filter::ip::IpRules;
 use crate::filter::request_id::RequestIdConfig;
 use std::sync::Arc;
 
-/// In the order in which they run; the response meets them in reverse, a refusal too.
+/// What every response meets, also one to a request that no route takes.
 #[derive(Debug, Default)]
-pub struct Chain {
+pub struct Edge {
     /// Under which header, and whose id: before everything, for whatever happens has an id.
     pub request_id: RequestIdConfig,
     /// A preflight carries no credentials, and a page can only read a refusal that carries these headers.
     pub cors: Option<Arc<Cors>>,
+}
+
+/// In the order in which they run; the response meets them in reverse, a refusal too.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// First, and on every response last.
+    pub edge: Edge,
     /// The cheapest refusal.
     pub ip: Option<IpRules>,
     /// Who asks? After CORS, for a preflight carries no credentials.
@@ -29,25 +36,38 @@ pub struct Chain {
     pub headers: Option<HeaderRules>,
 }
 
+impl Edge {
+    pub(super) fn build(own: &[FilterConfig], global: &[FilterConfig]) -> Self {
+        let mut edge = Self::default();
+        for filter in effective(own, global) {
+            match filter {
+                FilterConfig::RequestId(config) => edge.request_id = config.clone(),
+                FilterConfig::Cors(config) => edge.cors = Some(Cors::new(config)),
+                _ => {}
+            }
+        }
+        edge
+    }
+}
+
 impl Chain {
-    /// Of a route with filters of its own, or of requests that no route takes.
-    /// `before` is the same chain in the table before.
+    /// `before` is that of the same route in the table before.
     pub(super) fn build(
         own: &[FilterConfig],
         global: &[FilterConfig],
         before: Option<&Self>,
         key_sets: &KeySets,
     ) -> Self {
-        let mut chain = Self::default();
+        let mut chain = Self { edge: Edge::build(own, global), ..Self::default() };
         let mut auth = Vec::new();
         for filter in effective(own, global) {
             match filter {
-                FilterConfig::RequestId(config) => chain.request_id = config.clone(),
-                FilterConfig::Cors(config) => chain.cors = Some(Cors::new(config)),
                 FilterConfig::Ip(config) => chain.ip = Some(IpRules::new(config)),
                 FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
+                // these are the edge's
+                FilterConfig::RequestId(_) | FilterConfig::Cors(_) => {}
                 // these are the guard's
                 FilterConfig::RateLimit(_)
                 | FilterConfig::CircuitBreaker(_)

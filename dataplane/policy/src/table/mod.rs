@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use chain::Chain;
+pub use chain::{Chain, Edge};
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
 pub(crate) use warn::warnings;
 
@@ -38,7 +38,7 @@ pub struct RouteTable {
     pub key_sets: KeySets,
     router: Router,
     /// What a request meets that no route takes: the global filters.
-    pub unrouted: Chain,
+    pub unrouted: Edge,
     /// The rate limit that all routes count on together.
     limit_of_all: Option<Limit>,
 }
@@ -118,12 +118,7 @@ impl RouteTable {
             upstreams: upstreams.all,
             routes,
             router,
-            unrouted: Chain::build(
-                &[],
-                &config.global_filters,
-                previous.map(|table| &table.unrouted),
-                &key_sets,
-            ),
+            unrouted: Edge::build(&[], &config.global_filters),
             key_sets,
             limit_of_all: guards.into_limit_of_all(),
         })

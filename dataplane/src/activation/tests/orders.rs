@@ -93,8 +93,7 @@ fn reset(revision: u64) -> Orders {
 impl Fixture {
     fn breaker(&self) -> Arc<policy::breaker::Breaker> {
         let table = self.gateway.table().unwrap();
-        let breaker = table.routes[0].guard.breaker.as_ref().unwrap();
-        breaker.running.all().next().unwrap().1.clone()
+        table.routes[0].guard.breakers().next().unwrap().1.clone()
     }
 
     fn told(&self) -> proto::v1::BreakerStatus {

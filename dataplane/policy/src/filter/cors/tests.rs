@@ -1,3 +1,5 @@
+//! What is refused as a `cors` filter, and what a browser is told by one.
+
 use super::*;
 use crate::filter::FilterConfig;
 use crate::filter::test_support::{fault, filter, wire_round_trip};

@@ -1,3 +1,5 @@
+//! What is refused as a `headers` filter, and what rules make of headers.
+
 use super::*;
 use crate::filter::FilterConfig;
 use crate::filter::test_support::{fault, filter, wire_round_trip};

@@ -31,6 +31,18 @@ pub struct Guard {
     pub retry: Option<Kept<RetryConfig, Arc<RetryPolicy>>>,
 }
 
+impl Guard {
+    /// Every breaker, with the position of its target if it covers only that.
+    pub fn breakers(&self) -> impl Iterator<Item = (Option<usize>, &Arc<Breaker>)> {
+        self.breaker.iter().flat_map(|kept| kept.running.all())
+    }
+
+    /// Every concurrency limit, with the position of its target if it covers only that.
+    pub fn concurrency_limits(&self) -> impl Iterator<Item = (Option<usize>, &Arc<Concurrency>)> {
+        self.concurrency.iter().flat_map(|kept| kept.running.all())
+    }
+}
+
 /// A rate limit as one route meets it.
 #[derive(Debug, Clone)]
 pub struct Limit {
@@ -79,7 +91,7 @@ impl<T> Scoped<T> {
     }
 
     /// Every one, with the position of its target if it covers only that.
-    pub fn all(&self) -> impl Iterator<Item = (Option<usize>, &Arc<T>)> {
+    fn all(&self) -> impl Iterator<Item = (Option<usize>, &Arc<T>)> {
         let (route, targets): (_, &[Arc<T>]) = match self {
             Self::Route(one) => (Some((None, one)), &[]),
             Self::Targets(all) => (None, all),
