@@ -22,6 +22,7 @@ mod proxy;
 mod settings;
 pub mod signals;
 mod status;
+mod telemetry;
 #[cfg(test)]
 mod test_support;
 mod worker;

@@ -1,0 +1,79 @@
+//! An exchange that is over, as those see it that tell of it.
+
+use crate::worker::TableHandle;
+use http::{HeaderValue, Version};
+use policy::table::Route;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// An exchange that is over, as far as it went. Everything is borrowed: who wants nothing of it copies nothing.
+pub(crate) struct Exchanged<'a> {
+    /// When the first byte of its head came.
+    pub(crate) began: Instant,
+    /// The same by the wall clock: nanoseconds since the Unix epoch.
+    pub(crate) unix_nanos: u64,
+    pub(crate) duration: Duration,
+    /// As the client sent it; empty when no head could be read.
+    pub(crate) method: &'a str,
+    /// As the client sent it, without the query; empty when no head could be read.
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) host: Option<&'a HeaderValue>,
+    pub(crate) user_agent: Option<&'a HeaderValue>,
+    pub(crate) version: Version,
+    pub(crate) scheme: &'static str,
+    pub(crate) peer: SocketAddr,
+    /// The peer, or whom a trusted proxy names.
+    pub(crate) client_ip: IpAddr,
+    pub(crate) request_id: &'a str,
+    pub(crate) consumer: Option<&'a str>,
+    /// By which it was served.
+    pub(crate) table: Option<&'a TableHandle>,
+    /// The position of the route that took it, in the table.
+    pub(crate) route_at: Option<usize>,
+    pub(crate) route: Option<&'a Route>,
+    /// Every attempt, in order.
+    pub(crate) tries: &'a [Try],
+    /// What the client got; 499 when it left before a response began.
+    pub(crate) status: u16,
+    /// Why the gateway answered itself, or how a response that had begun broke off. None: the target's answer, whole.
+    pub(crate) reason: Option<&'static str>,
+    /// What went wrong, for people.
+    pub(crate) error: Option<&'a str>,
+    /// The gateway made the response.
+    pub(crate) local: bool,
+    /// Of the request's body.
+    pub(crate) bytes_in: u64,
+    /// Of the response's body.
+    pub(crate) bytes_out: u64,
+    /// Where its route is traced.
+    pub(crate) trace_id: Option<[u8; 16]>,
+    /// Its spans are exported.
+    pub(crate) sampled: bool,
+}
+
+/// One attempt at a target.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Try {
+    /// The position of the target in the route's upstream.
+    pub(crate) target: usize,
+    pub(crate) began: Instant,
+    /// To the head of the response, or to the failure.
+    pub(crate) took: Duration,
+    pub(crate) ended: TryEnd,
+    /// On a connection that had served before.
+    pub(crate) reused: bool,
+    /// The id of its span; 0 where its route is not traced.
+    pub(crate) span: u64,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TryEnd {
+    /// With a response.
+    Status(u16),
+    /// Without one, for this reason.
+    Failed(&'static str),
+    /// The client left while it went on.
+    Abandoned,
+}
