@@ -10,18 +10,15 @@ use crate::limit;
 use crate::worker::TableHandle;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use policy::balance::request_key;
 use policy::filter::Caller;
-use policy::filter::cors::Cors;
 use policy::forwarded::{self, Client};
-use policy::headers::{Host, Inbound, parse_host};
-use policy::path;
+use policy::headers::Inbound;
 use policy::rejection::{Rejection, Who};
-use policy::router::Lookup;
-use policy::table::{Edge, Rewrite, RouteTable};
+use policy::request;
+use policy::table::Edge;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -86,21 +83,22 @@ impl Exchange {
     async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Rejection> {
         // without a table nothing listens; a request can only meet this while the process ends
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
-        let path = self.check_target(&parts)?;
+        let max_target = self.session.limits().max_target_bytes;
+        let path = request::normalised_path(&parts.method, &parts.uri, max_target)?;
         let inbound = Inbound::examine(&parts.headers, &parts.method, parts.version)?;
         if inbound.chunked && self.session.may_name_length() {
             return Err(Rejection::InvalidFraming);
         }
         self.check_length(&parts.headers)?;
-        if inbound.has_via && passed_before(&parts.headers, self.session.worker.gateway.via()) {
+        if inbound.has_via && request::passed_before(&parts.headers, self.session.worker.gateway.via()) {
             return Err(Rejection::Loop);
         }
 
-        let host = host_of(&parts)?;
+        let host = request::host_of(&parts)?;
         let peer = self.session.peer.ip();
         let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
         self.remember_origin(&table.unrouted, &parts.headers);
-        let at = match route_of(&table, &parts, &host, &path) {
+        let at = match table.route_of(&parts, &host, &path) {
             Ok(at) => at,
             Err(refusal) => {
                 self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
@@ -116,7 +114,7 @@ impl Exchange {
         if inbound.websocket && !route.websocket {
             return Err(Rejection::UpgradeRefused);
         }
-        let client_host = host_header(&parts, &host)?;
+        let client_host = request::host_header(&parts, &host)?;
         // an owned one outlasts what authentication takes out of the request
         let normalised = match path {
             Cow::Borrowed(_) => None,
@@ -131,7 +129,7 @@ impl Exchange {
         let hash_on = route.upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));
 
-        if let Some(uri) = rewritten(&parts.uri, path, &route.rewrite)? {
+        if let Some(uri) = route.rewrite.apply(&parts.uri, path)? {
             parts.uri = uri;
         }
         self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
@@ -155,34 +153,9 @@ impl Exchange {
         }
     }
 
-    /// The one normalised path that routing, filters, logs and the target see.
-    fn check_target<'a>(&self, parts: &'a Parts) -> Result<Cow<'a, str>, Rejection> {
-        if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-            return Err(Rejection::MethodNotServed);
-        }
-        let uri = &parts.uri;
-        let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
-        if length > self.session.limits().max_target_bytes {
-            return Err(Rejection::TargetTooLong);
-        }
-        let absolute = uri.scheme().is_some();
-        if absolute != uri.authority().is_some() || (absolute && uri.scheme_str() != Some("http")) {
-            return Err(Rejection::InvalidTarget);
-        }
-        path::normalize(uri.path()).map_err(|_| Rejection::InvalidTarget)
-    }
-
     /// Refuses a body that says itself that it is too large, before any of it is read.
     pub(crate) fn check_length(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        let limit = self.session.body_limit();
-        if limit == 0 {
-            return Ok(());
-        }
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        match length.and_then(|digits| digits.parse::<u64>().ok()) {
-            Some(length) if length > limit => Err(Rejection::BodyTooLarge),
-            _ => Ok(()),
-        }
+        request::check_length(headers, self.session.body_limit())
     }
 
     /// Tells the target who asks, by which way, and under which id.
@@ -223,83 +196,4 @@ impl Exchange {
         edge::log_refusal(rejection, &who, &self.session);
         edge::refuse(rejection, &who, &self.session)
     }
-}
-
-/// The position of the route that takes the request. A preflight asks about another one: the route that would take
-/// that answers it.
-fn route_of(table: &RouteTable, parts: &Parts, host: &Host<'_>, path: &str) -> Result<usize, Rejection> {
-    let asked_method = Cors::asked_method(parts);
-    let lookup = |method| {
-        let (query, headers) = (parts.uri.query(), &parts.headers);
-        table.find(&Lookup { host: &host.name, path, query, method, headers })
-    };
-    if let Some(method) = &asked_method
-        && let Ok(at) = lookup(method)
-        && table.routes.get(at).is_some_and(|route| route.chain.edge.cors.is_some())
-    {
-        return Ok(at);
-    }
-    lookup(&parts.method)
-}
-
-/// The host by which the route is found: an absolute-form target must agree with `Host` (RFC 9112 §3.2.2).
-fn host_of(parts: &Parts) -> Result<Host<'_>, Rejection> {
-    let header = parts.headers.get(header::HOST).map(|value| parse_host(value.as_bytes())).transpose()?;
-    match (parts.uri.authority(), header) {
-        (None, Some(host)) => Ok(host),
-        (None, None) => Err(Rejection::InvalidHost),
-        (Some(authority), header) => {
-            let host = parse_host(authority.as_str().as_bytes())?;
-            if header.is_some_and(|header| header != host) { Err(Rejection::InvalidHost) } else { Ok(host) }
-        }
-    }
-}
-
-/// The `Host` as the client wrote it, for `X-Forwarded-Host` and `preserve_host`.
-fn host_header(parts: &Parts, host: &Host<'_>) -> Result<HeaderValue, Rejection> {
-    if let Some(value) = parts.headers.get(header::HOST) {
-        return Ok(value.clone());
-    }
-    let text = match host.port {
-        Some(port) => format!("{}:{port}", host.name),
-        None => host.name.to_string(),
-    };
-    HeaderValue::try_from(text).map_err(|_| Rejection::InvalidHost)
-}
-
-/// Whether our own element stands in `Via`: the request went out from here before.
-fn passed_before(headers: &HeaderMap, own: &HeaderValue) -> bool {
-    let own = own.as_bytes();
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|element| element.trim_ascii() == own)
-}
-
-/// The target's path where it differs from what the client sent; the query stays as it came.
-fn rewritten(uri: &Uri, path: Cow<'_, str>, rule: &Rewrite) -> Result<Option<Uri>, Rejection> {
-    let unchanged = matches!(path, Cow::Borrowed(_)) && uri.authority().is_none();
-    if unchanged && *rule == Rewrite::Keep {
-        return Ok(None);
-    }
-    let query = uri.query();
-    let mut text = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 32);
-    match rule {
-        Rewrite::Keep => text.push_str(&path),
-        Rewrite::Prefix { prefix_len, with } => {
-            let rest = path.get(*prefix_len..).unwrap_or("");
-            text.push_str(with);
-            // the remainder of a whole-segment prefix is empty or begins with a slash
-            if text.is_empty() && rest.is_empty() {
-                text.push('/');
-            }
-            text.push_str(rest);
-        }
-    }
-    if let Some(query) = query {
-        text.push('?');
-        text.push_str(query);
-    }
-    PathAndQuery::try_from(text).map(|target| Some(Uri::from(target))).map_err(|_| Rejection::InvalidTarget)
 }

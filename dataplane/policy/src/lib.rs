@@ -22,6 +22,7 @@ pub mod limiter;
 pub mod outcome;
 pub mod path;
 pub mod rejection;
+pub mod request;
 pub mod retry;
 pub mod router;
 pub mod snapshot;

@@ -8,11 +8,16 @@ mod warn;
 use crate::auth::jwt::KeySets;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
+use crate::filter::cors::Cors;
+use crate::headers::Host;
 use crate::rejection::Rejection;
 use crate::router::{Found, Lookup, Router};
 use crate::upstream::Upstream;
 use foldhash::fast::RandomState;
 use guard::Guards;
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +135,27 @@ impl RouteTable {
         Self { version, sha256, ..self }
     }
 
-    /// The position of the route that takes a request.
+    /// The position of the route that takes a request. A preflight asks about another one: the route that would take
+    /// that answers it.
+    ///
+    /// # Errors
+    /// [`Rejection::NoRoute`], or [`Rejection::MethodNotAllowed`].
+    pub fn route_of(&self, parts: &Parts, host: &Host<'_>, path: &str) -> Result<usize, Rejection> {
+        let asked_method = Cors::asked_method(parts);
+        let lookup = |method| {
+            let (query, headers) = (parts.uri.query(), &parts.headers);
+            self.find(&Lookup { host: &host.name, path, query, method, headers })
+        };
+        if let Some(method) = &asked_method
+            && let Ok(at) = lookup(method)
+            && self.routes.get(at).is_some_and(|route| route.chain.edge.cors.is_some())
+        {
+            return Ok(at);
+        }
+        lookup(&parts.method)
+    }
+
+    /// The position of the route for a host, a path and a method.
     pub fn find(&self, lookup: &Lookup<'_>) -> Result<usize, Rejection> {
         match self.router.find(lookup) {
             Found::Route(index) => Ok(index),
@@ -171,6 +196,38 @@ impl Route {
 }
 
 impl Rewrite {
+    /// The target's path where it differs from what the client sent; the query stays as it came.
+    ///
+    /// # Errors
+    /// [`Rejection::InvalidTarget`] when what comes out is none.
+    pub fn apply(&self, uri: &Uri, path: Cow<'_, str>) -> Result<Option<Uri>, Rejection> {
+        let unchanged = matches!(path, Cow::Borrowed(_)) && uri.authority().is_none();
+        if unchanged && *self == Self::Keep {
+            return Ok(None);
+        }
+        let query = uri.query();
+        let mut text = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 32);
+        match self {
+            Self::Keep => text.push_str(&path),
+            Self::Prefix { prefix_len, with } => {
+                let rest = path.get(*prefix_len..).unwrap_or("");
+                text.push_str(with);
+                // the remainder of a whole-segment prefix is empty or begins with a slash
+                if text.is_empty() && rest.is_empty() {
+                    text.push('/');
+                }
+                text.push_str(rest);
+            }
+        }
+        if let Some(query) = query {
+            text.push('?');
+            text.push_str(query);
+        }
+        PathAndQuery::try_from(text)
+            .map(|target| Some(Uri::from(target)))
+            .map_err(|_| Rejection::InvalidTarget)
+    }
+
     fn build(config: &RouteConfig) -> Self {
         let Some(prefix) = &config.prefix else { return Self::Keep };
         let without_slash = |path: &str| path.trim_end_matches('/').len();
