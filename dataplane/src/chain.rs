@@ -1,9 +1,9 @@
 //! The filters of a route at work: on a request before any attempt, and on the way back on whatever answers it.
 
 use crate::attempt::Timing;
-use crate::body::Body;
+use crate::body::Content;
 use crate::clock;
-use crate::proxy::Exchange;
+use crate::exchange::Exchange;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use policy::auth::jwt::KeyWait;
@@ -16,7 +16,7 @@ use policy::headers::Host;
 use policy::rejection::Rejection;
 use policy::table::{Chain, Edge, Route};
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// What the filters of a response need to know of its request, as far as the chain has such filters.
 #[derive(Default)]
@@ -36,21 +36,6 @@ struct Named {
 }
 
 impl Exchange {
-    /// The route that has taken the request.
-    fn route(&self) -> Option<&Route> {
-        self.table.as_ref()?.routes.get(self.route?)
-    }
-
-    /// What holds for every response to this request: its route's, or that of requests that no route takes.
-    pub(crate) fn edge(&self) -> &Edge {
-        static NONE: LazyLock<Edge> = LazyLock::new(Edge::default);
-        match (self.route(), &self.table) {
-            (Some(route), _) => &route.chain.edge,
-            (None, Some(table)) => &table.unrouted,
-            (None, None) => &NONE,
-        }
-    }
-
     /// Also a refusal that comes before there is a route must tell a page of the origin that it may read it.
     pub(crate) fn remember_origin(&mut self, edge: &Edge, headers: &HeaderMap) {
         if edge.cors.is_some() && self.asked.origin.is_none() {
@@ -66,7 +51,7 @@ impl Exchange {
         client: &Client,
         host: &Host<'_>,
         path: &str,
-    ) -> Result<Option<Response<Body>>, Rejection> {
+    ) -> Result<Option<Response<Content>>, Rejection> {
         if chain.headers.is_some() {
             let (host, path, method) = (host.name.to_string(), path.to_owned(), parts.method.clone());
             self.asked.named = Some(Box::new(Named { client: client.ip, host, method, path }));
@@ -74,7 +59,8 @@ impl Exchange {
         self.remember_origin(&chain.edge, &parts.headers);
         if let Some(headers) = chain.edge.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
             self.asked.preflight = true;
-            return Ok(Some(self.answer_preflight(headers)));
+            self.answers_itself();
+            return Ok(Some(Self::answer_preflight(headers)));
         }
         if chain.ip.as_ref().is_some_and(|rules| !rules.allows(client.ip)) {
             return Err(Rejection::AddressDenied);
@@ -133,8 +119,8 @@ impl Exchange {
         AuthContext { now: clock::at(now), unix_seconds: self.session.worker.unix_millis(now) / 1000 }
     }
 
-    fn answer_preflight(&self, headers: HeaderMap) -> Response<Body> {
-        let mut response = Response::new(Body::empty(&self.session));
+    fn answer_preflight(headers: HeaderMap) -> Response<Content> {
+        let mut response = Response::new(Content::Empty);
         *response.status_mut() = StatusCode::NO_CONTENT;
         *response.headers_mut() = headers;
         response

@@ -1,12 +1,11 @@
 //! What every exchange gets, even a 404: an id, and for the gateway's own answers who, why and which version.
 
-use crate::body::Body;
+use crate::body::Content;
 use crate::connection::session::Session;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
 use policy::rejection::{Rejection, Who};
-use std::rc::Rc;
 
 /// The id's header, towards the target and the client.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,23 +38,15 @@ pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> 
 }
 
 /// The same for hyper to send; closes the connection where what follows on it cannot be trusted.
-pub(crate) fn refuse(rejection: &Rejection, who: &Who<'_>, session: &Rc<Session>) -> Response<Body> {
-    let mut response = refusal(rejection, who).map(|text| Body::local(Bytes::from(text), session));
+pub(crate) fn framed(
+    rejection: &Rejection,
+    refusal: Response<String>,
+    session: &Session,
+) -> Response<Content> {
+    let mut response = refusal.map(|text| Content::Local(Some(Bytes::from(text))));
     if rejection.closes_connection() || session.body_pending() {
         session.linger();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
-}
-
-/// One line per refusal, for whoever looks for it: refusals are cheap for the client, so they must be for the log.
-pub(crate) fn log_refusal(rejection: &Rejection, who: &Who<'_>, session: &Session) {
-    tracing::debug!(
-        peer = %session.peer,
-        status = rejection.status().as_u16(),
-        reason = rejection.reason(),
-        request_id = who.request_id,
-        config_version = who.version,
-        "request refused"
-    );
 }

@@ -11,6 +11,7 @@ mod control;
 mod disk;
 mod drain;
 mod edge;
+mod exchange;
 mod gateway;
 mod health;
 mod keys;

@@ -1,29 +1,25 @@
 //! A request's story on one screen: check it, find its route, prepare it, send it, answer.
 
 use crate::attempt::{self, Outbound, Timing};
-use crate::body::Body;
-use crate::chain::Asked;
+use crate::body::{Body, Content};
 use crate::connection::boundary::Extent;
 use crate::connection::session::Session;
 use crate::edge;
+use crate::exchange::Exchange;
 use crate::limit;
-use crate::worker::TableHandle;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, Version};
 use hyper::body::Incoming;
 use policy::balance::request_key;
-use policy::filter::Caller;
 use policy::forwarded::{self, Client};
 use policy::headers::Inbound;
-use policy::rejection::{Rejection, Who};
+use policy::rejection::Rejection;
 use policy::request;
 use policy::table::Edge;
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -31,21 +27,6 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Room for the headers that are added, so that the map grows once.
 const ADDED_HEADERS: usize = 7;
-
-/// One request and what is known about it on its way.
-pub(crate) struct Exchange {
-    pub(crate) session: Rc<Session>,
-    pub(crate) table: Option<Rc<TableHandle>>,
-    pub(crate) request_id: HeaderValue,
-    /// How many attempts were made.
-    pub(crate) attempts: Cell<u32>,
-    /// The position of the route that has taken it.
-    pub(crate) route: Option<usize>,
-    /// Who it is from, where that is asked.
-    pub(crate) caller: Option<Arc<Caller>>,
-    /// What its response will need to know of it.
-    pub(crate) asked: Asked,
-}
 
 /// Answers one request; whatever happens there is an answer.
 pub(crate) async fn serve(
@@ -55,32 +36,17 @@ pub(crate) async fn serve(
     session.exchange_began(Extent::of(request.body()));
     session.worker.count_request();
     let (parts, body) = request.into_parts();
-    let mut exchange = Exchange::new(session);
+    let mut exchange = Exchange::begin(session, &parts);
     let mut response = match exchange.forward(parts, body).await {
         Ok(response) => response,
-        Err(rejection) => exchange.refuse(&rejection),
+        Err(rejection) => edge::framed(&rejection, exchange.refuse(&rejection), &exchange.session),
     };
     exchange.decorate(response.headers_mut());
-    exchange.session.response_began();
-    Ok(response)
+    Ok(exchange.answer(response))
 }
 
 impl Exchange {
-    fn new(session: Rc<Session>) -> Self {
-        let request_id = edge::request_id(&session);
-        let table = session.worker.table();
-        Self {
-            session,
-            table,
-            request_id,
-            attempts: Cell::new(0),
-            route: None,
-            caller: None,
-            asked: Asked::default(),
-        }
-    }
-
-    async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Body>, Rejection> {
+    async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Content>, Rejection> {
         // without a table nothing listens; a request can only meet this while the process ends
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
         let max_target = self.session.limits().max_target_bytes;
@@ -97,6 +63,7 @@ impl Exchange {
         let host = request::host_of(&parts)?;
         let peer = self.session.peer.ip();
         let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
+        self.client_ip = client.ip;
         self.remember_origin(&table.unrouted, &parts.headers);
         let at = match table.route_of(&parts, &host, &path) {
             Ok(at) => at,
@@ -138,10 +105,6 @@ impl Exchange {
         parts.extensions.clear();
         let outbound = Outbound { parts, body, client_host, key, websocket: inbound.websocket };
         attempt::send(self, route, outbound, timing).await
-    }
-
-    pub(crate) fn count_attempt(&self) {
-        self.attempts.set(self.attempts.get() + 1);
     }
 
     /// Keeps the id that the request came with, if it is to be believed.
@@ -187,13 +150,5 @@ impl Exchange {
         }
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
         headers.entry(X_FORWARDED_HOST).or_insert(host);
-    }
-
-    fn refuse(&self, rejection: &Rejection) -> Response<Body> {
-        let version = self.table.as_ref().map_or(0, |table| table.version);
-        let request_id = self.request_id.to_str().unwrap_or("");
-        let who = Who { instance: self.session.worker.gateway.instance(), version, request_id };
-        edge::log_refusal(rejection, &who, &self.session);
-        edge::refuse(rejection, &who, &self.session)
     }
 }

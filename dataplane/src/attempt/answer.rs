@@ -1,6 +1,6 @@
 //! From the head of a target's response to what the client gets.
 
-use crate::body::Body;
+use crate::body::Content;
 use crate::connection::session::Session;
 use crate::connection::tunnel::Tunnel;
 use crate::pool::Checkout;
@@ -19,7 +19,7 @@ pub(super) fn answer(
     response: Response<Incoming>,
     mut checkout: Checkout,
     deadline: Option<Instant>,
-) -> Result<Response<Body>, Rejection> {
+) -> Result<Response<Content>, Rejection> {
     let (mut parts, incoming) = response.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     parts.extensions.clear();
@@ -29,18 +29,17 @@ pub(super) fn answer(
     if switching {
         // joined with the client's socket once the 101 is written
         let target = upgrade.ok_or(Rejection::Internal)?;
-        session.set_tunnel(Tunnel { target, checkout });
-        return Ok(Response::from_parts(parts, Body::empty(session)));
+        session.set_tunnel(Tunnel { target, checkout, exchange: None });
+        return Ok(Response::from_parts(parts, Content::Empty));
     }
     session.set_exchange_deadline(deadline);
     if incoming.is_end_stream() {
         if !session.body_pending() {
             checkout.release(session.now());
         }
-        return Ok(Response::from_parts(parts, Body::empty(session)));
+        return Ok(Response::from_parts(parts, Content::Empty));
     }
-    let body = Body::upstream(incoming, checkout, deadline, session);
-    Ok(Response::from_parts(parts, body))
+    Ok(Response::from_parts(parts, Content::upstream(incoming, checkout, deadline)))
 }
 
 pub(super) fn failed(checkout: &Checkout, rejection: Rejection) -> Rejection {

@@ -6,10 +6,11 @@ mod timing;
 
 pub(crate) use timing::Timing;
 
-use crate::body::{Body, Replay, RequestBody};
+use crate::body::{Content, Replay, RequestBody};
 use crate::clock;
+use crate::exchange::Exchange;
 use crate::pool::{Checkout, Place};
-use crate::proxy::Exchange;
+use crate::telemetry::TryEnd;
 use admission::{Admission, Tried};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -45,7 +46,7 @@ pub(crate) async fn send(
     route: &Route,
     outbound: Outbound,
     timing: Timing<'_>,
-) -> Result<Response<Body>, Rejection> {
+) -> Result<Response<Content>, Rejection> {
     let Outbound { parts, body, client_host, key, websocket } = outbound;
     let mut sending = Sending {
         exchange,
@@ -132,7 +133,7 @@ impl<'a> Sending<'a> {
             return None;
         }
         let unsent = outcome == Outcome::ConnectFailure;
-        let backoff = policy.next(self.exchange.attempts.get(), outcome, method, unsent, self.now()).ok()?;
+        let backoff = policy.next(self.exchange.attempts(), outcome, method, unsent, self.now()).ok()?;
         let in_time =
             self.timing.route_deadline.is_none_or(|deadline| self.timing.session.now() + backoff < deadline);
         if !in_time {
@@ -146,10 +147,11 @@ impl<'a> Sending<'a> {
     /// One attempt, judged: breaker, ejection and concurrency learn how it ended.
     async fn attempt(&mut self, admission: Admission<'a>) -> Result<(), Rejection> {
         self.timing.begin();
-        self.exchange.count_attempt();
+        self.exchange.try_began(admission.at);
         let target = &self.route.upstream.targets[admission.at];
         let ended = self.converse_with(target).await;
         self.timing.end();
+        self.note(&ended);
         let place = self.judge(admission, self.outcome(&ended));
         self.hold(place);
         ended
@@ -213,6 +215,17 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
+    /// For whoever tells of the exchange.
+    fn note(&self, ended: &Result<(), Rejection>) {
+        let ended = match (ended, &self.response) {
+            (Ok(()), Some(response)) => TryEnd::Status(response.status().as_u16()),
+            (Ok(()), None) => TryEnd::Abandoned,
+            (Err(rejection), _) => TryEnd::Failed(rejection.reason()),
+        };
+        let reused = self.checkout.as_ref().is_some_and(|checkout| checkout.reused);
+        self.exchange.try_ended(ended, self.timing.elapsed(), reused);
+    }
+
     /// What the end of an attempt says about its target.
     fn outcome(&self, ended: &Result<(), Rejection>) -> Option<Outcome> {
         match ended {
@@ -230,7 +243,7 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn finish(&mut self, ended: Result<(), Rejection>) -> Result<Response<Body>, Rejection> {
+    fn finish(&mut self, ended: Result<(), Rejection>) -> Result<Response<Content>, Rejection> {
         if let Some(slot) = self.slot_of_route.take() {
             let place = self.place(slot, self.outcome(&ended));
             self.hold(Some(place));

@@ -7,7 +7,7 @@ mod response;
 
 pub(crate) use replay::Replay;
 pub(crate) use request::RequestBody;
-pub(crate) use response::Body;
+pub(crate) use response::{Body, Content};
 
 use crate::connection::session::BodyFault;
 

@@ -79,7 +79,9 @@ impl HttpBody for Streamed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.seen += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.seen += length;
+                self.session.count_body(self.exchange, length);
                 if self.limit > 0 && self.seen > self.limit {
                     return self.refuse(BodyFault::TooLarge);
                 }

@@ -2,53 +2,64 @@
 
 use super::BodyError;
 use crate::connection::session::Session;
+use crate::exchange::Exchange;
 use crate::pool::Checkout;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use policy::rejection::Rejection;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The body of a response. The exchange ends when this is dropped.
+/// The target has broken off a response that had begun.
+const UPSTREAM_ABORTED: &str = "upstream_aborted";
+
+/// The body of a response. The exchange is over when this is dropped.
 pub(crate) struct Body {
     content: Content,
     session: Rc<Session>,
+    /// None of a response that begins a tunnel.
+    exchange: Option<Box<Exchange>>,
 }
 
-enum Content {
+/// What a body is made of.
+pub(crate) enum Content {
+    /// No body: HEAD, 204, 304, 101, or nothing to say.
     Empty,
+    /// The gateway's own words, until they are taken.
     Local(Option<Bytes>),
+    /// The target's, as it arrives.
     Upstream(Box<FromUpstream>),
 }
 
-struct FromUpstream {
+/// A body on its way from a target.
+pub(crate) struct FromUpstream {
     incoming: Incoming,
     checkout: Checkout,
     deadline: Option<Instant>,
+    /// All of it came.
+    whole: bool,
 }
 
 impl Body {
-    /// No body: HEAD, 204, 304, 101, or nothing to say.
-    pub(crate) fn empty(session: &Rc<Session>) -> Self {
-        Self { content: Content::Empty, session: session.clone() }
+    pub(crate) fn new(content: Content, session: Rc<Session>, exchange: Option<Box<Exchange>>) -> Self {
+        Self { content, session, exchange }
+    }
+}
+
+impl Content {
+    pub(crate) fn upstream(incoming: Incoming, checkout: Checkout, deadline: Option<Instant>) -> Self {
+        Self::Upstream(Box::new(FromUpstream { incoming, checkout, deadline, whole: false }))
     }
 
-    /// The gateway's own words.
-    pub(crate) fn local(bytes: Bytes, session: &Rc<Session>) -> Self {
-        Self { content: Content::Local(Some(bytes)), session: session.clone() }
-    }
-
-    /// The target's, as it arrives.
-    pub(crate) fn upstream(
-        incoming: Incoming,
-        checkout: Checkout,
-        deadline: Option<Instant>,
-        session: &Rc<Session>,
-    ) -> Self {
-        let content = Content::Upstream(Box::new(FromUpstream { incoming, checkout, deadline }));
-        Self { content, session: session.clone() }
+    /// The gateway's own words are few: whoever has their head has them.
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Empty | Self::Local(_) => true,
+            Self::Upstream(upstream) => upstream.whole,
+        }
     }
 }
 
@@ -57,6 +68,7 @@ impl FromUpstream {
         &mut self,
         cx: &mut Context<'_>,
         session: &Session,
+        exchange: Option<&Exchange>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(None) => {
@@ -64,6 +76,9 @@ impl FromUpstream {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
+                    exchange.sent(data.len() as u64);
+                }
                 if self.incoming.is_end_stream() {
                     self.ended(session);
                 }
@@ -71,10 +86,16 @@ impl FromUpstream {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.checkout.failed();
-                tracing::debug!(%error, "response body broken off by the target");
+                if let Some(exchange) = exchange {
+                    exchange.note_error(&error);
+                    exchange.broke_off(UPSTREAM_ABORTED);
+                }
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending if self.deadline.is_some_and(|deadline| session.now() >= deadline) => {
+                if let Some(exchange) = exchange {
+                    exchange.broke_off(Rejection::RouteTimeout.reason());
+                }
                 Poll::Ready(Some(Err(BodyError::RouteTimeout)))
             }
             Poll::Pending => Poll::Pending,
@@ -84,6 +105,7 @@ impl FromUpstream {
 
 impl FromUpstream {
     fn ended(&mut self, session: &Session) {
+        self.whole = true;
         // a target that answered before it had the whole request: the rest of it may still be on its way
         if !session.body_pending() {
             self.checkout.release(session.now());
@@ -103,7 +125,7 @@ impl HttpBody for Body {
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
             Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session),
+            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session, this.exchange.as_deref()),
         }
     }
 
@@ -128,6 +150,11 @@ impl HttpBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take()
+            && !self.content.is_whole()
+        {
+            exchange.cut_off();
+        }
         self.session.response_ended();
     }
 }

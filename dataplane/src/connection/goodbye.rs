@@ -1,11 +1,12 @@
 //! The end of a client connection: a last answer where hyper gave none, then a close that does not destroy it.
 
 use super::session::Session;
-use crate::edge;
+use crate::exchange::Exchange;
 use bytes::BytesMut;
 use http::Response;
-use policy::rejection::{Rejection, Who};
+use policy::rejection::Rejection;
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,16 +17,11 @@ const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Answers on the bare socket; what the client sent is not looked at again.
-pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Session) {
-    let table = session.worker.table();
-    let version = table.as_ref().map_or(0, |table| table.version);
-    let id = edge::request_id(session);
-    let request_id = id.to_str().unwrap_or("");
-    let who = Who { instance: session.worker.gateway.instance(), version, request_id };
-    edge::log_refusal(rejection, &who, session);
-    let mut response = edge::refusal(rejection, &who);
-    let name = table.map_or(edge::REQUEST_ID, |table| table.unrouted.request_id.header.0.clone());
-    response.headers_mut().insert(name, id.clone());
+pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Rc<Session>) {
+    let mut exchange = Exchange::headless(session.clone());
+    let mut response = exchange.refuse(rejection);
+    let name = exchange.edge().request_id.header.0.clone();
+    response.headers_mut().insert(name, exchange.request_id.clone());
     let bytes = serialize(&response);
     // whoever does not take these few bytes at once gets a closed connection
     let _ = tokio::time::timeout(LINGER_TIME, stream.write_all(&bytes)).await;

@@ -6,6 +6,7 @@
 
 use crate::connection::boundary::{Boundary, Extent};
 use crate::connection::tunnel::Tunnel;
+use crate::exchange::Exchange;
 use crate::listener::ListenerState;
 use crate::worker::Worker;
 use http::HeaderValue;
@@ -138,6 +139,8 @@ pub(crate) struct Session {
     body_fault: Cell<Option<BodyFault>>,
     /// What holds for the body of the current request; 0 for no limit.
     body_limit: Cell<u64>,
+    /// How much of the body of the current request was taken over.
+    bytes_in: Cell<u64>,
     /// When the exchange must be over, as it stands now.
     exchange_deadline: Cell<Option<Instant>>,
     write_blocked_since: Cell<Option<Instant>>,
@@ -183,6 +186,7 @@ impl Session {
             body_held: Cell::new(false),
             body_fault: Cell::new(None),
             body_limit: Cell::new(0),
+            bytes_in: Cell::new(0),
             exchange_deadline: Cell::new(None),
             write_blocked_since: Cell::new(None),
             unflushed: Cell::new(false),
@@ -271,6 +275,12 @@ impl Session {
         self.body_held.set(false);
         self.body_fault.set(None);
         self.body_limit.set(self.limits.max_body_bytes);
+        self.bytes_in.set(0);
+    }
+
+    /// When the first byte of the current request came, or since when the connection is idle.
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get()
     }
 
     /// The most that the body of the current request may have; 0 for no limit.
@@ -298,6 +308,18 @@ impl Session {
             self.body_pending.set(false);
             self.release_body(exchange);
         }
+    }
+
+    /// So much more of the request body was taken over.
+    pub(crate) fn count_body(&self, exchange: ExchangeId, bytes: u64) {
+        if exchange == self.exchange.get() {
+            self.bytes_in.set(self.bytes_in.get() + bytes);
+        }
+    }
+
+    /// How much of the body of the current request was taken over.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.bytes_in.get()
     }
 
     /// Nobody reads the request body any more: what is left of it is hyper's to drain, or the connection's end.
@@ -359,6 +381,19 @@ impl Session {
         self.exchange_deadline.set(None);
         self.unflushed.set(true);
         self.settle(self.now());
+    }
+
+    /// Why an exchange ends before its time, when it is none of the target's doing.
+    pub(crate) fn cut_off_by(&self) -> &'static str {
+        if self.is_aborted() {
+            "drained"
+        } else if self.write_overdue() {
+            "write_timeout"
+        } else if self.body_is_overdue_unanswerably() {
+            Rejection::RequestTimeout.reason()
+        } else {
+            "client_closed"
+        }
     }
 
     pub(crate) fn response_has_ended(&self) -> bool {
@@ -450,6 +485,17 @@ impl Session {
 
     pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
         *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    /// An exchange that ends with its tunnel and not before; given back when there is none.
+    pub(crate) fn join_tunnel(&self, exchange: Box<Exchange>) -> Option<Box<Exchange>> {
+        match &mut *self.tunnel.borrow_mut() {
+            Some(tunnel) => {
+                tunnel.exchange = Some(exchange);
+                None
+            }
+            None => Some(exchange),
+        }
     }
 
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {

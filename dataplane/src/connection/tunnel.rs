@@ -1,6 +1,7 @@
 //! After a 101: bytes both ways until both sides have ended.
 
 use super::session::Session;
+use crate::exchange::Exchange;
 use crate::pool::Checkout;
 use crate::pool::socket::TargetIo;
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use std::io;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+/// One side of a tunnel failed, rather than ending it.
+const TUNNEL_BROKE: &str = "tunnel_broke";
+
 /// Per direction; WebSocket messages are mostly small, and there may be thousands of tunnels.
 const BUFFER: usize = 8 * 1024;
 
@@ -16,11 +20,13 @@ const BUFFER: usize = 8 * 1024;
 pub(crate) struct Tunnel {
     pub(crate) target: OnUpgrade,
     pub(crate) checkout: Checkout,
+    /// What is told of it all in the end.
+    pub(crate) exchange: Option<Box<Exchange>>,
 }
 
 /// Joins client and target; returns when both have ended or one has failed.
 pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
-    let Tunnel { target, checkout } = tunnel;
+    let Tunnel { target, checkout, exchange } = tunnel;
     let outcome = async {
         let upgraded = target.await.map_err(io::Error::other)?;
         let Parts { io, read_buf, .. } =
@@ -31,15 +37,15 @@ pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel
         tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
     }
     .await;
-    report(&outcome, session);
     drop(checkout);
-}
-
-fn report(outcome: &io::Result<(u64, u64)>, session: &Session) {
-    match outcome {
-        Ok((from_client, from_target)) => {
-            tracing::debug!(peer = %session.peer, from_client, from_target, "tunnel closed");
+    session.tick();
+    if let Some(exchange) = exchange {
+        match outcome {
+            Ok((from_client, from_target)) => exchange.carried(from_client, from_target),
+            Err(error) => {
+                exchange.note_error(&error);
+                exchange.broke_off(TUNNEL_BROKE);
+            }
         }
-        Err(error) => tracing::debug!(peer = %session.peer, %error, "tunnel broke"),
     }
 }

@@ -46,10 +46,6 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) bytes_in: u64,
     /// Of the response's body.
     pub(crate) bytes_out: u64,
-    /// Where its route is traced.
-    pub(crate) trace_id: Option<[u8; 16]>,
-    /// Its spans are exported.
-    pub(crate) sampled: bool,
 }
 
 /// One attempt at a target.
@@ -63,8 +59,6 @@ pub(crate) struct Try {
     pub(crate) ended: TryEnd,
     /// On a connection that had served before.
     pub(crate) reused: bool,
-    /// The id of its span; 0 where its route is not traced.
-    pub(crate) span: u64,
 }
 
 /// How an attempt ended.

@@ -6,6 +6,7 @@ use crate::connection::{self, goodbye};
 use crate::gateway::{Gateway, WorkerCounters};
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
+use crate::telemetry::WorkerTelemetry;
 use arc_swap::{ArcSwapOption, Cache};
 use policy::rejection::Rejection;
 use policy::table::RouteTable;
@@ -48,6 +49,7 @@ type TableCache = Cache<Arc<ArcSwapOption<RouteTable>>, Option<Arc<RouteTable>>>
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) pool: Pool,
+    pub(crate) telemetry: WorkerTelemetry,
     /// Where a read from a client lands first.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     counters: Arc<WorkerCounters>,
@@ -106,6 +108,7 @@ impl Worker {
         let counters = peers[index].counters.clone();
         Rc::new(Self {
             pool: Pool::default(),
+            telemetry: WorkerTelemetry::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             counters,
             index,
@@ -132,9 +135,21 @@ impl Worker {
     }
 
     /// Milliseconds since the Unix epoch.
-    pub(crate) fn unix_millis(&self, now: Instant) -> u64 {
+    pub(crate) fn unix_millis(&self, instant: Instant) -> u64 {
+        u64::try_from(self.unix(instant).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub(crate) fn unix_nanos(&self, instant: Instant) -> u64 {
+        u64::try_from(self.unix(instant).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn unix(&self, instant: Instant) -> Duration {
         let (at, wall) = self.wall.get();
-        u64::try_from((wall + now.saturating_duration_since(at)).as_millis()).unwrap_or(u64::MAX)
+        match instant.checked_duration_since(at) {
+            Some(later) => wall + later,
+            None => wall.saturating_sub(at - instant),
+        }
     }
 
     pub(crate) fn count_request(&self) {
@@ -331,7 +346,9 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let worker = &self.open.worker;
-        worker.sessions.borrow_mut().remove(&self.id);
+        let session = worker.sessions.borrow_mut().remove(&self.id);
+        // it may hold an exchange, which holds the session
+        drop(session.and_then(|session| session.take_tunnel()));
         worker.session_ended.notify_waiters();
     }
 }

@@ -1,0 +1,255 @@
+//! One request and what is known about it on its way, until it is over and is told of.
+
+use crate::body::{Body, Content};
+use crate::chain::Asked;
+use crate::connection::session::Session;
+use crate::edge;
+use crate::telemetry::{Exchanged, Try, TryEnd};
+use crate::worker::TableHandle;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
+use policy::filter::Caller;
+use policy::rejection::{Rejection, Who};
+use policy::table::{Edge, Route};
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+/// What is logged in place of a status when the client left before a response began (nginx's number).
+const CLIENT_CLOSED: u16 = 499;
+
+/// One request and what is known about it on its way. It is told of once, when this is dropped: whatever ends it.
+pub(crate) struct Exchange {
+    pub(crate) session: Rc<Session>,
+    pub(crate) table: Option<Rc<TableHandle>>,
+    pub(crate) request_id: HeaderValue,
+    /// The position of the route that has taken it.
+    pub(crate) route: Option<usize>,
+    /// Who it is from, where that is asked.
+    pub(crate) caller: Option<Arc<Caller>>,
+    /// What its response will need to know of it.
+    pub(crate) asked: Asked,
+    /// The peer, or whom a trusted proxy names.
+    pub(crate) client_ip: IpAddr,
+    /// When its first byte came.
+    began: Instant,
+    /// None when no head could be read.
+    head: Option<Head>,
+    tries: RefCell<SmallVec<[Try; 1]>>,
+    /// Of the response, once there is one.
+    status: Option<StatusCode>,
+    /// The gateway made the response.
+    local: bool,
+    reason: Cell<Option<&'static str>>,
+    error: RefCell<Option<String>>,
+    /// Of bodies: from the client in a tunnel alone, elsewhere the session counts it; and to the client.
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+}
+
+/// As the client sent it.
+struct Head {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    version: Version,
+}
+
+impl Exchange {
+    /// A request of which the head has come.
+    pub(crate) fn begin(session: Rc<Session>, parts: &Parts) -> Box<Self> {
+        let mut exchange = Self::headless(session);
+        exchange.head = Some(Head {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            host: parts.headers.get(header::HOST).cloned(),
+            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+            version: parts.version,
+        });
+        exchange
+    }
+
+    /// What is answered though no head could be read.
+    pub(crate) fn headless(session: Rc<Session>) -> Box<Self> {
+        let request_id = edge::request_id(&session);
+        let table = session.worker.table();
+        let client_ip = session.peer.ip().to_canonical();
+        let began = session.since();
+        Box::new(Self {
+            session,
+            table,
+            request_id,
+            route: None,
+            caller: None,
+            asked: Asked::default(),
+            client_ip,
+            began,
+            head: None,
+            tries: RefCell::default(),
+            status: None,
+            local: false,
+            reason: Cell::new(None),
+            error: RefCell::default(),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+        })
+    }
+
+    /// The route that has taken the request.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.table.as_ref()?.routes.get(self.route?)
+    }
+
+    /// What holds for every response to this request: its route's, or that of requests that no route takes.
+    pub(crate) fn edge(&self) -> &Edge {
+        static NONE: LazyLock<Edge> = LazyLock::new(Edge::default);
+        match (self.route(), &self.table) {
+            (Some(route), _) => &route.chain.edge,
+            (None, Some(table)) => &table.unrouted,
+            (None, None) => &NONE,
+        }
+    }
+
+    // ---- attempts
+
+    /// How many attempts were made.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.tries.borrow().len() as u32
+    }
+
+    pub(crate) fn try_began(&self, target: usize) {
+        let began = self.session.now();
+        let ended = TryEnd::Abandoned;
+        self.tries.borrow_mut().push(Try { target, began, took: Duration::ZERO, ended, reused: false });
+    }
+
+    pub(crate) fn try_ended(&self, ended: TryEnd, took: Duration, reused: bool) {
+        if let Some(last) = self.tries.borrow_mut().last_mut() {
+            *last = Try { ended, took, reused, ..*last };
+        }
+    }
+
+    /// What went wrong, for people; it counts when the exchange fails of it.
+    pub(crate) fn note_error(&self, error: &dyn fmt::Display) {
+        *self.error.borrow_mut() = Some(error.to_string());
+    }
+
+    // ---- the response
+
+    /// The answer to a refused request, without the headers that frame it.
+    pub(crate) fn refuse(&mut self, rejection: &Rejection) -> Response<String> {
+        self.local = true;
+        self.reason.set(Some(rejection.reason()));
+        let error = self.error.get_mut();
+        match rejection {
+            // what the target or the system said is more than we know
+            Rejection::ConnectFailed
+            | Rejection::ConnectTimeout
+            | Rejection::UpstreamReset
+            | Rejection::InvalidResponse
+                if error.is_some() => {}
+            Rejection::Unauthenticated { cause, .. } => *error = Some(cause.as_str().to_owned()),
+            other => *error = Some(other.title().to_owned()),
+        }
+        let response = edge::refusal(rejection, &self.who());
+        self.status = Some(response.status());
+        self.bytes_out.set(response.body().len() as u64);
+        response
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            instance: self.session.worker.gateway.instance(),
+            version: self.table.as_ref().map_or(0, |table| table.version),
+            request_id: self.request_id.to_str().unwrap_or(""),
+        }
+    }
+
+    /// The gateway answers, and nothing is wrong.
+    pub(crate) fn answers_itself(&mut self) {
+        self.local = true;
+    }
+
+    /// Hands the response to hyper; the exchange is over with its body, or with its tunnel.
+    pub(crate) fn answer(mut self: Box<Self>, response: Response<Content>) -> Response<Body> {
+        self.status = Some(response.status());
+        let session = self.session.clone();
+        session.response_began();
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let exchange = if switching { session.join_tunnel(self) } else { Some(self) };
+        response.map(|content| Body::new(content, session, exchange))
+    }
+
+    /// So many bytes of a body went to the client.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.bytes_out.set(self.bytes_out.get() + bytes);
+    }
+
+    /// A tunnel has carried so much.
+    pub(crate) fn carried(&self, from_client: u64, from_target: u64) {
+        self.bytes_in.set(from_client);
+        self.sent(from_target);
+    }
+
+    /// The response that has begun does not come to its end, or not as a whole.
+    pub(crate) fn broke_off(&self, reason: &'static str) {
+        if self.reason.get().is_none() {
+            self.reason.set(Some(reason));
+        }
+    }
+
+    /// The same, where nothing but the client's connection can say why.
+    pub(crate) fn cut_off(&self) {
+        self.broke_off(self.session.cut_off_by());
+    }
+
+    // ---- the end
+
+    fn tell(&self) {
+        let session = &self.session;
+        if self.status.is_none() {
+            self.cut_off();
+        }
+        let (tries, error) = (self.tries.borrow(), self.error.borrow());
+        let reason = self.reason.get();
+        let head = self.head.as_ref();
+        let exchanged = Exchanged {
+            began: self.began,
+            unix_nanos: session.worker.unix_nanos(self.began),
+            duration: session.now().saturating_duration_since(self.began),
+            method: head.map_or("", |head| head.method.as_str()),
+            path: head.map_or("", |head| head.uri.path()),
+            query: head.and_then(|head| head.uri.query()),
+            host: head.and_then(|head| head.host.as_ref()),
+            user_agent: head.and_then(|head| head.user_agent.as_ref()),
+            version: head.map_or(Version::HTTP_11, |head| head.version),
+            scheme: "http",
+            peer: session.peer,
+            client_ip: self.client_ip,
+            request_id: self.request_id.to_str().unwrap_or(""),
+            consumer: self.caller.as_ref().map(|caller| &*caller.name),
+            table: self.table.as_deref(),
+            route_at: self.route,
+            route: self.route(),
+            tries: &tries,
+            status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
+            reason,
+            error: error.as_deref().filter(|_| reason.is_some()),
+            local: self.local,
+            bytes_in: session.bytes_in() + self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+        };
+        session.worker.telemetry.tell(self.edge(), &exchanged);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
