@@ -59,7 +59,7 @@ pub(super) fn in_query<'a>(uri: &'a Uri, name: &str) -> Credential<'a> {
     }))
 }
 
-fn named(key: &str, name: &str) -> bool {
+pub(super) fn named(key: &str, name: &str) -> bool {
     percent_decode_str(key).eq(name.bytes())
 }
 

@@ -7,6 +7,7 @@ mod apikey;
 mod credential;
 mod identity;
 pub mod jwt;
+mod parameters;
 
 use crate::clock::Now;
 use crate::config::leaf::PathPrefix;
@@ -21,6 +22,7 @@ use jwt::{KeySet, KeySets, KeyWait, Verifier};
 use std::sync::Arc;
 
 pub(crate) use identity::may_tell;
+pub use parameters::CredentialParameters;
 
 /// All `auth` entries of one route.
 #[derive(Debug)]

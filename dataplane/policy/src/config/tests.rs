@@ -13,7 +13,7 @@ use crate::filter::cors::{CorsConfig, Origin};
 use crate::filter::forward_auth::ForwardAuthConfig;
 use crate::filter::headers::{Changes, Fields, HeadersConfig};
 use crate::filter::ip::IpConfig;
-use crate::filter::logging::{LogFormat, LoggingConfig};
+use crate::filter::logging::tests::any_logging;
 use crate::filter::metrics::MetricsConfig;
 use crate::filter::rate_limit::{LimitAlgorithm, RateLimitConfig};
 use crate::filter::request_id::{RequestIdConfig, Trust};
@@ -464,8 +464,7 @@ fn filter() -> impl Strategy<Value = FilterConfig> {
             })
         }),
         edge_filter(),
-        select(vec![LogFormat::Json, LogFormat::Text])
-            .prop_map(|format| FilterConfig::Logging(LoggingConfig { format })),
+        any_logging().prop_map(FilterConfig::Logging),
         any::<bool>().prop_map(|enabled| FilterConfig::Metrics(MetricsConfig { enabled })),
     ]
 }

@@ -66,6 +66,7 @@ codes! {
     // an instance
     LISTEN = 2001, "an instance cannot listen on a port of the config";
     SNAPSHOT = 2002, "an instance cannot use a snapshot: its hash, its cluster, or something in it that this version does not know";
+    LOG_OUTPUT = 2003, "an instance cannot write a file of the access log";
     TOO_MANY = 9001, "there are more errors than are shown";
     UNKNOWN = 9999, "a code that this version does not know";
 }

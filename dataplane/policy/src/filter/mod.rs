@@ -160,7 +160,8 @@ impl FilterConfig {
             Self::RequestId(config) => config.check(),
             Self::RateLimit(config) => config.check(),
             Self::Retry(config) => config.check(),
-            Self::Logging(_) | Self::Metrics(_) => Ok(()),
+            Self::Logging(config) => config.check(),
+            Self::Metrics(_) => Ok(()),
         }
     }
 }

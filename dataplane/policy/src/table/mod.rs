@@ -5,6 +5,7 @@ mod check;
 mod guard;
 mod warn;
 
+use crate::auth::CredentialParameters;
 use crate::auth::jwt::KeySets;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
@@ -41,6 +42,8 @@ pub struct RouteTable {
     pub routes: Vec<Route>,
     /// The keys that tokens are checked with and that are fetched.
     pub key_sets: KeySets,
+    /// What is not shown of queries.
+    pub credential_parameters: CredentialParameters,
     router: Router,
     /// What a request meets that no route takes: the global filters.
     pub unrouted: Edge,
@@ -125,6 +128,7 @@ impl RouteTable {
             router,
             unrouted: Edge::build(&[], &config.global_filters),
             key_sets,
+            credential_parameters: CredentialParameters::of(config),
             limit_of_all: guards.into_limit_of_all(),
         })
     }

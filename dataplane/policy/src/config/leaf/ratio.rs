@@ -87,8 +87,9 @@ impl JsonSchema for Ratio {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "number",
+            "type": ["number", "string"],
             "description": "A share of one, with at most six decimals: `0.01` is one of a hundred.",
+            "pattern": r"^[01](\.[0-9]+)?$",
             "minimum": 0,
             "maximum": 1
         })

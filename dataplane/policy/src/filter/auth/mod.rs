@@ -186,6 +186,18 @@ impl AuthConfig {
             Self::ApiKey(config) => &config.exclude_paths,
         }
     }
+
+    /// The parameter of the query in which credentials are looked for.
+    pub fn query_parameter(&self) -> Option<&str> {
+        match self {
+            Self::Jwt(config) => match &config.from {
+                TokenSource::Query(name) => Some(name),
+                TokenSource::Authorization | TokenSource::Header(_) | TokenSource::Cookie(_) => None,
+            },
+            // every field by its name, so that a new one is thought about here
+            Self::ApiKey(ApiKeyConfig { header: _, keys: _, exclude_paths: _ }) => None,
+        }
+    }
 }
 
 /// A text that an output has shown must not come back as a config: everybody knows what is in it.

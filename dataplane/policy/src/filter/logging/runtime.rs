@@ -1,0 +1,40 @@
+//! Which requests get a line.
+
+use super::{LogOnly, LoggingConfig};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Lines from this status on are written whatever `sample` says: they are what a log is read for.
+const ALWAYS_FROM: u16 = 500;
+
+/// A `logging` filter at run time.
+#[derive(Debug)]
+pub struct Logging {
+    config: LoggingConfig,
+}
+
+impl Logging {
+    /// From a checked config.
+    pub fn new(config: &LoggingConfig) -> Arc<Self> {
+        Arc::new(Self { config: config.clone() })
+    }
+
+    /// Whether a request that ended so gets a line; partly by chance, if the config says so.
+    pub fn wants(&self, status: u16, took: Duration) -> bool {
+        let LoggingConfig { only, sample, .. } = &self.config;
+        only.as_ref().is_none_or(|only| only.holds(status, took))
+            && (status >= ALWAYS_FROM || sample.chooses())
+    }
+
+    /// How the lines look and where they go.
+    pub fn config(&self) -> &LoggingConfig {
+        &self.config
+    }
+}
+
+impl LogOnly {
+    fn holds(&self, status: u16, took: Duration) -> bool {
+        let Self { min_status, slower_than } = self;
+        min_status.is_some_and(|least| status >= least) || slower_than.is_some_and(|time| took > time.get())
+    }
+}
