@@ -33,8 +33,12 @@ fn masked_table(table: &Bytes) -> Bytes {
     let Ok(mut table) = v1::RouteTable::decode(table.clone()) else { return Bytes::new() };
     let of_routes = table.routes.iter_mut().flat_map(|route| &mut route.filters);
     for filter in of_routes.chain(&mut table.global_filters) {
-        if let Some(Kind::Auth(v1::Auth { scheme: Some(scheme) })) = &mut filter.kind {
-            mask(scheme);
+        match &mut filter.kind {
+            Some(Kind::Auth(v1::Auth { scheme: Some(scheme) })) => mask(scheme),
+            Some(Kind::Tracing(v1::Tracing { headers, .. })) => {
+                headers.iter_mut().for_each(|header| MASK.clone_into(&mut header.value));
+            }
+            _ => {}
         }
     }
     table.encode_to_vec().into()
@@ -86,7 +90,10 @@ mod tests {
         let config: GatewayConfig = serde_json::from_value(serde_json::json!({
             "routes": [{"name": "r", "prefix": "/", "targets": [{"addr": "http://127.0.0.1:9"}],
                 "filters": [{"auth": {"type": "apikey", "keys": [{"name": "alice", "key": "hunter2"}]}}]}],
-            "global_filters": [{"auth": {"type": "jwt", "secret": "hunter3"}}],
+            "global_filters": [
+                {"auth": {"type": "jwt", "secret": "hunter3"}},
+                {"tracing": {"headers": {"x-api-key": "hunter4"}}},
+            ],
         }))
         .unwrap();
         let policy::snapshot::Encoded { table, sha256 } = policy::snapshot::encode(&config);

@@ -27,4 +27,5 @@ pub mod retry;
 pub mod router;
 pub mod snapshot;
 pub mod table;
+pub mod trace;
 pub mod upstream;

@@ -16,6 +16,7 @@ pub mod rate_limit;
 pub mod request_id;
 pub mod retry;
 mod scope;
+pub mod tracing;
 
 #[cfg(test)]
 pub(crate) mod test_support;
@@ -60,6 +61,8 @@ pub enum FilterConfig {
     Logging(logging::LoggingConfig),
     /// Counters and histograms of the requests.
     Metrics(metrics::MetricsConfig),
+    /// Spans, sent to a collector.
+    Tracing(tracing::TracingConfig),
 }
 
 /// Which filter, without its settings.
@@ -80,6 +83,7 @@ pub enum FilterKind {
     RequestId,
     Logging,
     Metrics,
+    Tracing,
 }
 
 /// The filters that run in this version; a config with another one is valid, but is not served.
@@ -115,6 +119,7 @@ impl FilterKind {
             Self::RequestId => "request_id",
             Self::Logging => "logging",
             Self::Metrics => "metrics",
+            Self::Tracing => "tracing",
         }
     }
 
@@ -142,6 +147,7 @@ impl FilterConfig {
             Self::RequestId(_) => FilterKind::RequestId,
             Self::Logging(_) => FilterKind::Logging,
             Self::Metrics(_) => FilterKind::Metrics,
+            Self::Tracing(_) => FilterKind::Tracing,
         }
     }
 
@@ -162,6 +168,7 @@ impl FilterConfig {
             Self::Retry(config) => config.check(),
             Self::Logging(config) => config.check(),
             Self::Metrics(_) => Ok(()),
+            Self::Tracing(config) => config.check(),
         }
     }
 }
@@ -184,6 +191,7 @@ impl From<&FilterConfig> for v1::Filter {
             FilterConfig::RequestId(config) => Kind::RequestId(config.into()),
             FilterConfig::Logging(config) => Kind::Logging(config.into()),
             FilterConfig::Metrics(config) => Kind::Metrics(config.into()),
+            FilterConfig::Tracing(config) => Kind::Tracing(config.into()),
         };
         v1::Filter { kind: Some(kind) }
     }
@@ -210,6 +218,7 @@ impl TryFrom<v1::Filter> for FilterConfig {
             Some(Kind::RequestId(wire)) => wire.try_into().map(Self::RequestId),
             Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),
             Some(Kind::Metrics(wire)) => wire.try_into().map(Self::Metrics),
+            Some(Kind::Tracing(wire)) => wire.try_into().map(Self::Tracing),
         }
     }
 }

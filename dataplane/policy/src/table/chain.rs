@@ -8,6 +8,7 @@ use crate::filter::cors::Cors;
 use crate::filter::headers::HeaderRules;
 use crate::filter::ip::IpRules;
 use crate::filter::request_id::RequestIdConfig;
+use crate::filter::tracing::{Tracing, TracingConfig};
 use std::sync::Arc;
 
 /// What every response meets, also one to a request that no route takes.
@@ -17,6 +18,8 @@ pub struct Edge {
     pub request_id: RequestIdConfig,
     /// A preflight carries no credentials, and a page can only read a refusal that carries these headers.
     pub cors: Option<Arc<Cors>>,
+    /// Where nothing is to be traced, none.
+    pub tracing: Option<Tracing>,
 }
 
 /// In the order in which they run; the response meets them in reverse, a refusal too.
@@ -46,6 +49,7 @@ impl Edge {
                 _ => {}
             }
         }
+        edge.tracing = tracing(global).map(|global| Tracing::new(tracing(own), global));
         edge
     }
 }
@@ -67,7 +71,7 @@ impl Chain {
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
                 // these are the edge's
-                FilterConfig::RequestId(_) | FilterConfig::Cors(_) => {}
+                FilterConfig::RequestId(_) | FilterConfig::Cors(_) | FilterConfig::Tracing(_) => {}
                 // these are the guard's
                 FilterConfig::RateLimit(_)
                 | FilterConfig::CircuitBreaker(_)
@@ -84,6 +88,14 @@ impl Chain {
         }
         chain
     }
+}
+
+/// The one `tracing` in a list.
+pub(super) fn tracing(filters: &[FilterConfig]) -> Option<&TracingConfig> {
+    filters.iter().find_map(|filter| match filter {
+        FilterConfig::Tracing(config) => Some(config),
+        _ => None,
+    })
 }
 
 /// A route's own filters, and the global ones of kinds that it has none of.

@@ -10,6 +10,7 @@ use crate::auth::jwt::KeySets;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
 use crate::filter::cors::Cors;
+use crate::filter::tracing::TracingConfig;
 use crate::headers::Host;
 use crate::rejection::Rejection;
 use crate::router::{Found, Lookup, Router};
@@ -47,6 +48,8 @@ pub struct RouteTable {
     router: Router,
     /// What a request meets that no route takes: the global filters.
     pub unrouted: Edge,
+    /// Where spans go, if any are made.
+    pub tracing: Option<TracingConfig>,
     /// The rate limit that all routes count on together.
     limit_of_all: Option<Limit>,
 }
@@ -127,6 +130,7 @@ impl RouteTable {
             routes,
             router,
             unrouted: Edge::build(&[], &config.global_filters),
+            tracing: chain::tracing(&config.global_filters).cloned(),
             key_sets,
             credential_parameters: CredentialParameters::of(config),
             limit_of_all: guards.into_limit_of_all(),

@@ -27,6 +27,11 @@ impl Ratio {
         }
     }
 
+    /// So many of a million, or all.
+    pub const fn saturating(millionths: u32) -> Self {
+        Self(if millionths > WHOLE { WHOLE } else { millionths })
+    }
+
     /// How many of a million it is.
     pub const fn millionths(self) -> u32 {
         self.0

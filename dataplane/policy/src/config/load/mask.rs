@@ -7,6 +7,9 @@ use crate::diagnostic::Span;
 /// In the settings of an `auth`, at any depth.
 const SECRET_KEYS: [&str; 3] = ["secret", "key", "jwks"];
 
+/// In the settings of a `tracing`: every value below it.
+const SECRET_HEADERS: &str = "headers";
+
 /// The text with its secrets masked; none if it is no YAML. A reference such as `${JWT_SECRET}` says where a secret is,
 /// not what it is, and stays.
 pub fn masked(source: &str) -> Option<String> {
@@ -15,8 +18,13 @@ pub fn masked(source: &str) -> Option<String> {
     }
     let (tree, _) = Tree::parse(source);
     let mut secrets: Vec<(Span, String)> = Vec::new();
-    for auth in auths(&tree, tree.root?) {
+    for auth in filters(&tree, tree.root?, "auth") {
         find_secrets(&tree, auth, &mut secrets);
+    }
+    for tracing in filters(&tree, tree.root?, "tracing") {
+        if let Some(headers) = tree.entry(tracing, SECRET_HEADERS) {
+            mask_all(&tree, headers, &mut secrets);
+        }
     }
     secrets.sort_by_key(|(span, _)| span.start);
     // an alias is the same node once more
@@ -35,14 +43,14 @@ pub fn masked(source: &str) -> Option<String> {
     Some(text)
 }
 
-/// The settings of every `auth`, of all routes and of each.
-fn auths(tree: &Tree<'_>, root: NodeId) -> Vec<NodeId> {
+/// The settings of every filter of a kind, of all routes and of each.
+fn filters(tree: &Tree<'_>, root: NodeId, kind: &str) -> Vec<NodeId> {
     let routes = tree.entry(root, "routes").map(|routes| tree.items(routes)).unwrap_or_default();
     let of_routes = routes.into_iter().filter_map(|route| tree.entry(route, "filters"));
     of_routes
         .chain(tree.entry(root, "global_filters"))
         .flat_map(|filters| tree.items(filters))
-        .filter_map(|filter| tree.entry(filter, "auth"))
+        .filter_map(|filter| tree.entry(filter, kind))
         .collect()
 }
 
@@ -61,6 +69,15 @@ fn find_secrets(tree: &Tree<'_>, id: NodeId, secrets: &mut Vec<(Span, String)>) 
                 }
             }
         }
+    }
+}
+
+fn mask_all(tree: &Tree<'_>, id: NodeId, secrets: &mut Vec<(Span, String)>) {
+    let node = tree.node(id);
+    match &node.value {
+        Value::Scalar(scalar) => secrets.extend(mask(&scalar.text).map(|mask| (node.span, mask))),
+        Value::List(items) => items.iter().for_each(|edge| mask_all(tree, edge.node, secrets)),
+        Value::Map(entries) => entries.iter().for_each(|entry| mask_all(tree, entry.edge.node, secrets)),
     }
 }
 
@@ -97,6 +114,16 @@ mod tests {
             "{type: apikey, keys: [{name: key, key: k1}, {name: b, key: k2}]}",
             "{type: apikey, keys: [{name: key, key: \"***\"}, {name: b, key: \"***\"}]}",
         );
+    }
+
+    #[test]
+    fn what_a_collector_is_sent_with_every_batch_is_masked() {
+        let tracing = |headers: &str| {
+            format!("routes: []\nglobal_filters:\n  - tracing: {{sample: 1, headers: {{{headers}}}}}\n")
+        };
+        let shown = masked(&tracing("x-key: hunter2, x-env: '${KEY}', x-two: 'a ${KEY}'"));
+        let expected = tracing("x-key: \"***\", x-env: '${KEY}', x-two: \"***\"");
+        assert_eq!(shown, Some(expected));
     }
 
     #[test]

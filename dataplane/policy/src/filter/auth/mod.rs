@@ -201,7 +201,7 @@ impl AuthConfig {
 }
 
 /// A text that an output has shown must not come back as a config: everybody knows what is in it.
-fn unmasked(secret: &Secret, at: &str) -> Result<(), Fault> {
+pub(super) fn unmasked(secret: &Secret, at: &str) -> Result<(), Fault> {
     if secret.expose() != MASK {
         return Ok(());
     }

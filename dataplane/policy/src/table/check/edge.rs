@@ -1,4 +1,4 @@
-//! Whether `authorize` and `body_limit` can do what they say where they stand.
+//! Whether `authorize`, `body_limit` and `tracing` can do what they say where they stand.
 
 use super::{Check, GLOBAL_FILTERS};
 use crate::config::RouteConfig;
@@ -21,6 +21,29 @@ impl Check<'_> {
                 .help("add one to the route or to `global_filters`: without a caller nobody is let in")
                 .related(path.key("name"), "the route");
             self.report(problem);
+        }
+    }
+
+    /// A route's `tracing` only says what is different from the global one: there is one collector.
+    pub(super) fn tracing(&mut self, route: &RouteConfig, filters: &Place<'_>) {
+        let position = |filters: &[FilterConfig]| {
+            filters.iter().position(|filter| matches!(filter, FilterConfig::Tracing(_)))
+        };
+        let Some(at) = position(&route.filters) else { return };
+        let (entry, global) = (filters.index(at), position(&self.config.global_filters));
+        let place = entry.key("tracing");
+        if global.is_none() {
+            let message = "`tracing` in a route needs the global one, which says where spans go";
+            let help =
+                "add `tracing` to `global_filters`; with `sample: 0` there, only this route is recorded";
+            self.report(Problem::new(Code::FILTER_SETTINGS, place, message).help(help));
+        }
+        let FilterConfig::Tracing(config) = &route.filters[at] else { return };
+        for (key, _) in config.of_exporter().into_iter().filter(|(_, set)| *set) {
+            let message =
+                format!("`{key}` is for the global `tracing` alone: there is one collector for all routes");
+            let problem = Problem::new(Code::FILTER_SETTINGS, place.key(key), message);
+            self.report(problem.help("a route may have `sample`, `parent` and `errors`"));
         }
     }
 

@@ -23,6 +23,7 @@ impl Check<'_> {
         self.filters(&route.filters, &filters);
         self.limits(Some(route), &filters);
         self.authorize(route, path, &filters);
+        self.tracing(route, &filters);
         self.body_limits(&route.filters, &filters);
         self.try_timeout(route, path, &filters);
     }
