@@ -176,4 +176,17 @@ mod tests {
         assert!(head.contains("\r\nx-consumer-name: bob\r\n"), "{head}");
         assert!(!head.contains("x-other"), "{head}");
     }
+
+    #[test]
+    fn a_path_that_only_loses_its_end_is_normal_for_everybody() {
+        let target = Target::new();
+        let auth = json!([{"auth": {"type": "apikey", "exclude_paths": ["/public"], "keys": [{"name": "bob", "key": "k3y"}]}}]);
+        let served = serve(&[&target], json!({}), auth);
+        let mut client = served.client("GET /public/.. HTTP/1.1\r\nhost: a\r\n\r\n");
+        let answer = client.until("\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        let _client = served.client("GET /a/b/.. HTTP/1.1\r\nhost: a\r\nx-api-key: k3y\r\n\r\n");
+        let head = target.accept().until("\r\n\r\n");
+        assert!(head.starts_with("GET /a/ HTTP/1.1"), "{head}");
+    }
 }

@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{Method, Uri};
 use std::borrow::Cow;
 
-/// The one normalised path that routing, filters, logs and the target see.
+/// The one normalised path that routing, filters, logs and the target see; borrowed only when it is the path of `uri`
+/// itself, so that who finds a borrowed one may go on with `uri`.
 ///
 /// # Errors
 /// The refusal of a target that is too long, of a wrong form or ambiguous, and of a method that is never served.
@@ -28,7 +29,12 @@ pub fn normalised_path<'a>(
     if absolute != uri.authority().is_some() || (absolute && uri.scheme_str() != Some("http")) {
         return Err(Rejection::InvalidTarget);
     }
-    path::normalize(uri.path()).map_err(|_| Rejection::InvalidTarget)
+    match path::normalize(uri.path()) {
+        // `/public/..` begins with its normal form, and yet is another path
+        Ok(Cow::Borrowed(normal)) if normal.len() < uri.path().len() => Ok(Cow::Owned(normal.to_owned())),
+        Ok(normal) => Ok(normal),
+        Err(_) => Err(Rejection::InvalidTarget),
+    }
 }
 
 /// Refuses a body that says itself that it is too large, before any of it is read; 0 is no limit.

@@ -1,0 +1,213 @@
+//! What the filters of a route say to a request, in the order in which they run.
+
+use super::{End, Routed, Says, Telling};
+use crate::auth::{Authenticator, Preview as AuthPreview};
+use crate::config::leaf::ByteSize;
+use crate::filter::cors::Cors;
+use crate::filter::headers::{HeaderRules, Vars};
+use crate::filter::{Caller, FilterKind, Scheme};
+use crate::limiter::Verdict;
+use crate::rejection::Rejection;
+use crate::request;
+use crate::table::{Limit, Reach, Route};
+use http::{HeaderMap, header};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The filters of a route in the order in which they run.
+pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
+    let (chain, guard) = (&route.chain, &route.guard);
+    [
+        (FilterKind::Cors, chain.edge.cors.is_some()),
+        (FilterKind::Ip, chain.ip.is_some()),
+        (FilterKind::BodyLimit, chain.body_limit.is_some()),
+        (FilterKind::Auth, chain.auth.is_some()),
+        (FilterKind::Authorize, chain.authorize.is_some()),
+        (FilterKind::RateLimit, !guard.limits.is_empty()),
+        (FilterKind::Headers, chain.headers.is_some()),
+        (FilterKind::CircuitBreaker, guard.breaker.is_some()),
+        (FilterKind::Concurrency, guard.concurrency.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(kind, there)| there.then_some(kind))
+}
+
+impl Telling<'_> {
+    /// Everything between the route and its targets.
+    pub(super) fn filters(&mut self, route: &Route, routed: &mut Routed<'_>) -> Result<(), End> {
+        let chain = &route.chain;
+        if let Some(cors) = &chain.edge.cors {
+            self.cors(cors, routed)?;
+        }
+        if let Some(rules) = &chain.ip {
+            let ip = routed.client.ip;
+            if !rules.allows(ip) {
+                let why = format!("{ip} is not let in");
+                return Err(self.refuse(FilterKind::Ip.name(), why, Rejection::AddressDenied));
+            }
+            self.filter(FilterKind::Ip, Says::Pass, format!("{ip} is let in"));
+        }
+        if let Some(limit) = chain.body_limit {
+            let checked = request::check_length(&routed.parts.headers, limit);
+            self.check(FilterKind::BodyLimit.name(), checked, |()| format!("at most {}", ByteSize(limit)))?;
+        }
+        if routed.inbound.websocket && !route.websocket {
+            let why = "a WebSocket handshake, and the route does not say websocket: true".to_owned();
+            return Err(self.refuse("websocket", why, Rejection::UpgradeRefused));
+        }
+        routed.inbound.strip(&mut routed.parts.headers, routed.client.peer_is_trusted);
+        if let Some(auth) = &chain.auth {
+            routed.caller = self.auth(auth, routed)?;
+        }
+        if let Some(rules) = &chain.authorize {
+            if let Some(missing) = rules.missing(routed.caller.as_deref()) {
+                let why = missing.to_string();
+                return Err(self.refuse(FilterKind::Authorize.name(), why, Rejection::Forbidden));
+            }
+            let why = "the caller has every scope and claim that is asked for".to_owned();
+            self.filter(FilterKind::Authorize, Says::Pass, why);
+        }
+        for limit in &route.guard.limits {
+            self.rate_limit(limit, routed)?;
+        }
+        if let Some(rules) = &chain.headers {
+            let detail = header_changes(rules, route, routed);
+            self.filter(FilterKind::Headers, Says::Pass, detail);
+        }
+        Ok(())
+    }
+
+    fn cors(&mut self, cors: &Cors, routed: &Routed<'_>) -> Result<(), End> {
+        let origin = Cors::origin(&routed.parts.headers);
+        let allowed = origin.is_some_and(|origin| cors.allows(origin));
+        let shown = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
+        if cors.preflight(&routed.parts).is_some() {
+            let detail = match (shown, allowed) {
+                (Some(origin), true) => format!("answers the preflight and allows {origin}"),
+                (Some(origin), false) => format!("answers the preflight without a permission for {origin}"),
+                (None, _) => {
+                    "answers the preflight without a permission: it names several origins".to_owned()
+                }
+            };
+            self.filter(FilterKind::Cors, Says::Answer, detail);
+            return Err(End::Preflight);
+        }
+        let detail = match (shown, allowed) {
+            (Some(origin), true) => format!("{origin} may read the response"),
+            (Some(origin), false) => format!("{origin} may not read the response: the browser hides it"),
+            (None, _) => "no Origin: nobody to give a permission to".to_owned(),
+        };
+        self.filter(FilterKind::Cors, Says::Pass, detail);
+        Ok(())
+    }
+
+    fn auth(&mut self, auth: &Authenticator, routed: &mut Routed<'_>) -> Result<Option<Arc<Caller>>, End> {
+        let kind = FilterKind::Auth;
+        match auth.preview(&mut routed.parts, routed.path, self.moment) {
+            AuthPreview::Excluded => {
+                self.filter(
+                    kind,
+                    Says::Pass,
+                    "the path is among exclude_paths: no credentials needed".to_owned(),
+                );
+                Ok(None)
+            }
+            AuthPreview::Caller(caller) => {
+                self.filter(kind, Says::Pass, who(&caller));
+                Ok(Some(caller))
+            }
+            AuthPreview::Refused(cause, rejection) => {
+                Err(self.refuse(kind.name(), cause.as_str().replace('_', " "), rejection))
+            }
+            AuthPreview::KeyMissing(keys) => {
+                let detail = format!("the token's key is not known: {} would be asked first", keys.url());
+                self.provided.push(format!("{} has the key of the token", keys.url()));
+                self.filter(kind, Says::Ask, detail);
+                Ok(None)
+            }
+        }
+    }
+
+    fn rate_limit(&mut self, limit: &Limit, routed: &Routed<'_>) -> Result<(), End> {
+        let running = &limit.running;
+        let bucket = running.key().bucket(&routed.parts.headers, routed.client.ip, routed.caller.as_deref());
+        let preview = running.preview(bucket, self.moment.now);
+        let config = running.config();
+        let scope = match limit.reach {
+            Reach::All => " of all routes",
+            Reach::Route { .. } => "",
+        };
+        let quota = format!("{} by {}{scope}", config.algorithm.name(), running.key());
+        let left = format!("{:.1} left", preview.left);
+        match preview.verdict {
+            Verdict::Limit(limited) => {
+                let why = format!("{quota}: used up, passes again in {}", short(limited.retry_after));
+                Err(self.refuse(FilterKind::RateLimit.name(), why, Rejection::RateLimited(limited)))
+            }
+            Verdict::Wait(turn) => {
+                let detail = format!("{quota}: its turn comes in {}", short(turn));
+                self.filter(FilterKind::RateLimit, Says::Wait, detail);
+                Ok(())
+            }
+            Verdict::Pass => {
+                let shadow = if preview.exceeded { ", would be refused but for shadow mode" } else { "" };
+                self.filter(FilterKind::RateLimit, Says::Pass, format!("{quota}: {left}{shadow}"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn who(caller: &Caller) -> String {
+    let by = match caller.scheme {
+        Scheme::Jwt => "a token",
+        Scheme::ApiKey => "a key",
+        Scheme::Basic => "a password",
+        Scheme::Forward => "the word of another service",
+    };
+    match &*caller.name {
+        "" => format!("a caller without a name, by {by}"),
+        name => format!("{}, by {by}", name.escape_debug()),
+    }
+}
+
+/// Names only: a value may be a secret of the config.
+fn header_changes(rules: &HeaderRules, route: &Route, routed: &Routed<'_>) -> String {
+    let mut after = routed.parts.headers.clone();
+    let vars = Vars {
+        client_ip: routed.client.ip,
+        consumer: routed.caller.as_ref().map(|caller| &*caller.name),
+        host: &routed.host.name,
+        method: routed.parts.method.as_str(),
+        path: routed.path,
+        request_id: "",
+        route: &route.name,
+    };
+    rules.request(&mut after, &vars);
+    let values = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+    let before = &routed.parts.headers;
+    let changed: Vec<String> = after
+        .keys()
+        .filter(|name| values(before, *name) != values(&after, *name))
+        .map(|name| format!("sets {name}"))
+        .chain(before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("removes {name}")))
+        .collect();
+    if changed.is_empty() { "changes nothing in the request".to_owned() } else { changed.join(", ") }
+}
+
+/// With the unit that reads best.
+pub(super) fn short(duration: Duration) -> String {
+    match duration.as_millis() {
+        0 => format!("{} µs", duration.as_micros()),
+        millis @ 1..1_000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", duration.as_secs_f64()),
+    }
+}
+
+/// The host that `Host` names to the target.
+pub(super) fn preserved_host(routed: &Routed<'_>) -> String {
+    match routed.parts.headers.get(header::HOST) {
+        Some(host) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
+        None => routed.host.name.to_string(),
+    }
+}
