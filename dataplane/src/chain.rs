@@ -3,6 +3,7 @@
 use crate::attempt::Timing;
 use crate::body::Content;
 use crate::clock;
+use crate::edge;
 use crate::exchange::Exchange;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -14,7 +15,7 @@ use policy::filter::headers::Vars;
 use policy::forwarded::Client;
 use policy::headers::Host;
 use policy::rejection::Rejection;
-use policy::table::{Chain, Edge, Route};
+use policy::table::{Answer, Chain, Edge, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,20 +47,21 @@ impl Exchange {
     /// Whatever the filters have to say before the request may cost anything; an answer ends it here.
     pub(crate) fn enter(
         &mut self,
-        chain: &Chain,
+        route: &Route,
         parts: &Parts,
         client: &Client,
         host: &Host<'_>,
         path: &str,
     ) -> Result<Option<Response<Content>>, Rejection> {
-        if chain.headers.is_some() {
+        let chain = &route.chain;
+        if chain.headers.is_some() || route.answer.is_some() {
             let (host, path, method) = (host.name.to_string(), path.to_owned(), parts.method.clone());
             self.asked.named = Some(Box::new(Named { client: client.ip, host, method, path }));
         }
         self.remember_origin(&chain.edge, &parts.headers);
         if let Some(headers) = chain.edge.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
             self.asked.preflight = true;
-            self.answers_itself();
+            self.answers_itself("preflight");
             return Ok(Some(Self::answer_preflight(headers)));
         }
         if chain.ip.as_ref().is_some_and(|rules| !rules.allows(client.ip)) {
@@ -124,6 +126,20 @@ impl Exchange {
         *response.status_mut() = StatusCode::NO_CONTENT;
         *response.headers_mut() = headers;
         response
+    }
+
+    /// What the gateway says in place of a target; `path` is the one that a target would get.
+    pub(crate) fn answer_without_target(
+        &mut self,
+        answer: &Answer,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<Response<Content>, Rejection> {
+        self.answers_itself(answer.reason());
+        let named = self.asked.named.as_ref().ok_or(Rejection::Internal)?;
+        let response = answer.response(&Vars { path, ..self.vars(named) }, query);
+        self.sent(response.body().len() as u64);
+        Ok(edge::local(response, &self.session))
     }
 
     /// What the route adds to, sets in and removes from a request that goes on.

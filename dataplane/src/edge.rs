@@ -43,10 +43,23 @@ pub(crate) fn framed(
     refusal: Response<String>,
     session: &Session,
 ) -> Response<Content> {
-    let mut response = refusal.map(|text| Content::Local(Some(Bytes::from(text))));
-    if rejection.closes_connection() || session.body_pending() {
-        session.linger();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let mut response = local(refusal, session);
+    if rejection.closes_connection() {
+        close(&mut response, session);
     }
     response
+}
+
+/// An answer of our own; closes the connection where a request body would have to be taken in that nobody reads.
+pub(crate) fn local(response: Response<String>, session: &Session) -> Response<Content> {
+    let mut response = response.map(|text| Content::Local(Some(Bytes::from(text))));
+    if session.body_pending() {
+        close(&mut response, session);
+    }
+    response
+}
+
+fn close(response: &mut Response<Content>, session: &Session) {
+    session.linger();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }

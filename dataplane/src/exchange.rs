@@ -171,8 +171,9 @@ impl Exchange {
     }
 
     /// The gateway answers, and nothing is wrong.
-    pub(crate) fn answers_itself(&mut self) {
+    pub(crate) fn answers_itself(&mut self, reason: &'static str) {
         self.local = true;
+        self.reason.set(Some(reason));
     }
 
     /// Hands the response to hyper; the exchange is over with its body, or with its tunnel.

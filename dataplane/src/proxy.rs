@@ -75,7 +75,7 @@ impl Exchange {
         self.route = Some(at);
         let route = table.routes.get(at).ok_or(Rejection::Internal)?;
         self.accept_request_id(&route.chain.edge, &inbound, &parts.headers, &client);
-        if let Some(answer) = self.enter(&route.chain, &parts, &client, &host, &path)? {
+        if let Some(answer) = self.enter(route, &parts, &client, &host, &path)? {
             return Ok(answer);
         }
         if inbound.websocket && !route.websocket {
@@ -98,6 +98,9 @@ impl Exchange {
 
         if let Some(uri) = route.rewrite.apply(&parts.uri, path)? {
             parts.uri = uri;
+        }
+        if let Some(answer) = &route.answer {
+            return self.answer_without_target(answer, parts.uri.path(), parts.uri.query());
         }
         self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
         self.change_request(route, &mut parts.headers);

@@ -236,3 +236,36 @@ async fn balancers_share_the_requests_as_configured() {
     let spread = counts("/hashed", &users, 60).await;
     assert!(spread.iter().all(|count| *count > 5), "sixty users spread over all targets: {spread:?}");
 }
+
+#[tokio::test]
+async fn a_route_may_answer_without_a_target() {
+    let fleet = Fleet::start(1, |port| {
+        format!(
+            "server: {{port: {port}}}\n\
+             routes:\n\
+             - {{name: away, hosts: [old.test], prefix: /, redirect: {{to: \"https://www.test{{path}}\"}}}}\n\
+             - {{name: moved, prefix: /old, rewrite: /new, redirect: {{to: \"{{path}}\", status: 301}}}}\n\
+             - {{name: robots, path: /robots.txt, respond: {{body: \"Disallow: /\\n\"}}}}\n"
+        )
+    })
+    .await;
+    let mut client = RawClient::connect(fleet.address(0)).await;
+    client.send("GET //a/../x?y=1 HTTP/1.1\r\nHost: old.test\r\n\r\n").await;
+    let away = client.response().await;
+    assert_eq!((away.status, away.header("location")), (308, Some("https://www.test/x?y=1")));
+    client.send("GET /old//evil.test HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let moved = client.response().await;
+    assert_eq!((moved.status, moved.header("location")), (301, Some("/new/evil.test")));
+    client.send("GET /robots.txt HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let robots = client.response().await;
+    assert_eq!((robots.status, robots.text().as_str()), (200, "Disallow: /\n"));
+    assert_eq!(robots.header("content-type"), Some("text/plain; charset=utf-8"));
+    // nobody reads this body, so what follows it is no request
+    client.send("PUT /robots.txt HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n").await;
+    let unread = client.response().await;
+    assert_eq!((unread.status, unread.header("connection")), (200, Some("close")));
+    let routes = fleet.ctl(["status", "routes", "-o", "json"]).await;
+    let routes: serde_json::Value = serde_json::from_str(&routes.stdout).unwrap();
+    let told: Vec<_> = routes["items"].as_array().unwrap().iter().map(|one| &one["answer"]).collect();
+    assert_eq!(told, ["redirect 308 https://www.test{path}", "redirect 301 {path}", "respond 200"]);
+}

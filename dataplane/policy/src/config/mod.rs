@@ -3,6 +3,7 @@
 //! The same types are made from YAML ([`load`]) and from the wire ([`wire`]); whether the whole makes sense is decided
 //! by building a [`crate::table::RouteTable`] from it, nowhere else.
 
+pub mod answer;
 pub mod health;
 pub mod leaf;
 pub mod load;
@@ -12,6 +13,7 @@ pub mod wire;
 pub use schema::schema;
 
 use crate::filter::FilterConfig;
+use answer::{RedirectConfig, RespondConfig};
 use health::{HealthCheckConfig, OnAllUnhealthy, OutlierConfig};
 use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
 use schemars::JsonSchema;
@@ -228,6 +230,12 @@ pub struct RouteConfig {
     /// Or the name of an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// Or no target at all: the client is sent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<RedirectConfig>,
+    /// Or no target at all: the gateway answers, always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respond: Option<RespondConfig>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<BalancerKind>,
@@ -271,6 +279,11 @@ fn yes() -> bool {
 }
 
 impl RouteConfig {
+    /// Whether the gateway answers by itself, so that no target is needed.
+    pub fn answers_itself(&self) -> bool {
+        self.redirect.is_some() || self.respond.is_some()
+    }
+
     /// The upstream that a route with inline `targets` has to itself, named as the route.
     pub fn inline_upstream(&self) -> UpstreamConfig {
         UpstreamConfig {

@@ -1,5 +1,6 @@
 //! The config as a whole: its JSON Schema, and its way over the wire.
 
+use super::answer::{RedirectConfig, RespondConfig};
 use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent, Secret};
 use super::*;
@@ -146,6 +147,8 @@ fn bare_route(name: &str) -> RouteConfig {
         timeout: None,
         targets: Vec::new(),
         upstream: None,
+        redirect: None,
+        respond: None,
         balancer: None,
         hash_on: None,
         connect_timeout: None,
@@ -478,7 +481,12 @@ fn route() -> impl Strategy<Value = RouteConfig> {
         prefix().prop_map(|prefix| (Some(prefix), None)),
         Just((None, Some(PathTemplate("/users/{id}".into())))),
     ];
-    let backend = prop_oneof![upstream().prop_map(Ok), name().prop_map(Err)];
+    let backend = prop_oneof![
+        upstream().prop_map(|inline| Backend::Inline(Box::new(inline))),
+        name().prop_map(Backend::Named),
+        redirect().prop_map(Backend::Redirect),
+        respond().prop_map(Backend::Respond),
+    ];
     let header = (header_name(), "[ -~]{0,9}").prop_map(|(name, value)| HeaderMatch { name, value });
     let query = (".{0,9}", ".{0,9}").prop_map(|(name, value)| QueryMatch { name, value });
     let matches = (vec(host, 0..3), path, vec(method(), 0..3), vec(header, 0..3), vec(query, 0..3));
@@ -504,12 +512,36 @@ fn route() -> impl Strategy<Value = RouteConfig> {
                 ..bare_route(&name)
             };
             match backend {
-                Ok(inline) => route.set_inline_upstream(inline),
-                Err(name) => route.upstream = Some(name),
+                Backend::Inline(inline) => route.set_inline_upstream(*inline),
+                Backend::Named(name) => route.upstream = Some(name),
+                Backend::Redirect(redirect) => route.redirect = Some(redirect),
+                Backend::Respond(respond) => route.respond = Some(respond),
             }
             route
         },
     )
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Inline(Box<UpstreamConfig>),
+    Named(String),
+    Redirect(RedirectConfig),
+    Respond(RespondConfig),
+}
+
+fn redirect() -> impl Strategy<Value = RedirectConfig> {
+    let to = select(vec!["https://{host}{path}", "http://a.example/x?y=1", "/moved", "{path}"]);
+    (to, select(vec![301, 302, 303, 307, 308]))
+        .prop_map(|(to, status)| RedirectConfig { to: to.parse().expect("a URL"), status })
+}
+
+fn respond() -> impl Strategy<Value = RespondConfig> {
+    (200u16..600, ".{0,20}", "[a-z]{1,9}/[a-z]{1,9}").prop_map(|(status, body, content_type)| RespondConfig {
+        status,
+        body,
+        content_type,
+    })
 }
 
 fn server() -> impl Strategy<Value = ServerConfig> {

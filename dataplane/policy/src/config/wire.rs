@@ -336,6 +336,8 @@ impl From<&RouteConfig> for v1::Route {
             timeout,
             targets: _,
             upstream,
+            redirect,
+            respond,
             balancer: _,
             hash_on: _,
             connect_timeout: _,
@@ -354,9 +356,11 @@ impl From<&RouteConfig> for v1::Route {
             (None, Some(path)) => Some(PathMatch::Path(path.to_string())),
             (None, None) => None,
         };
-        let backend = match upstream {
-            Some(upstream) => Backend::Upstream(upstream.clone()),
-            None => {
+        let backend = match (upstream, redirect, respond) {
+            (Some(upstream), ..) => Backend::Upstream(upstream.clone()),
+            (None, Some(redirect), _) => Backend::Redirect(redirect.into()),
+            (None, None, Some(respond)) => Backend::Respond(respond.into()),
+            (None, None, None) => {
                 let v1::Upstream { name: _, targets, balancing } = (&config.inline_upstream()).into();
                 Backend::Inline(v1::Inline { targets, balancing })
             }
@@ -403,13 +407,16 @@ impl TryFrom<v1::Route> for RouteConfig {
             PathMatch::Prefix(prefix) => (Some(parse("prefix", &prefix)?), None),
             PathMatch::Path(path) => (None, Some(parse("path", &path)?)),
         };
-        let (upstream, inline) = match required("upstream", backend)? {
-            Backend::Upstream(name) => (Some(name), None),
-            Backend::Inline(v1::Inline { targets, balancing }) => (
-                None,
-                Some(UpstreamConfig::try_from(v1::Upstream { name: String::new(), targets, balancing })?),
-            ),
-        };
+        let (mut upstream, mut inline, mut redirect, mut respond) = (None, None, None, None);
+        match required("upstream", backend)? {
+            Backend::Upstream(name) => upstream = Some(name),
+            Backend::Inline(v1::Inline { targets, balancing }) => {
+                let wire = v1::Upstream { name: String::new(), targets, balancing };
+                inline = Some(UpstreamConfig::try_from(wire)?);
+            }
+            Backend::Redirect(wire) => redirect = below("redirect", Some(wire))?,
+            Backend::Respond(wire) => respond = below("respond", Some(wire))?,
+        }
         let mut route = Self {
             name,
             hosts: parse_all("hosts", &hosts)?,
@@ -425,6 +432,8 @@ impl TryFrom<v1::Route> for RouteConfig {
             timeout: (timeout_ms > 0).then(|| millis("timeout", timeout_ms)).transpose()?,
             targets: Vec::new(),
             upstream,
+            redirect,
+            respond,
             balancer: None,
             hash_on: None,
             connect_timeout: None,

@@ -46,7 +46,7 @@ codes! {
     DUPLICATE_NAME = 1201, "two routes, or two upstreams, of one name";
     BAD_NAME = 1202, "a name that is empty, too long, or holds other characters than letters, digits, `.`, `_` and `-`";
     UNKNOWN_UPSTREAM = 1203, "a route refers to an upstream that does not exist";
-    BACKEND = 1204, "a route has neither `targets` nor `upstream`, or both";
+    BACKEND = 1204, "a route has none of `targets`, `upstream`, `redirect` and `respond`, or several";
     PATH_MATCH = 1205, "a route has neither `prefix` nor `path`, or both";
     CONTRADICTION = 1206, "keys that do not go together";
     NO_TARGETS = 1207, "an upstream without targets";

@@ -1,5 +1,6 @@
 //! The route table: built from a config, all or nothing; building one is what validation means.
 
+mod answer;
 mod chain;
 mod check;
 mod guard;
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer::Answer;
 pub use chain::{Chain, Edge};
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
 pub(crate) use warn::warnings;
@@ -67,8 +69,10 @@ pub struct Route {
     pub websocket: bool,
     /// The whole exchange.
     pub timeout: Option<Duration>,
-    /// Where it goes.
+    /// Where it goes; without targets where the gateway answers.
     pub upstream: Arc<Upstream>,
+    /// What the gateway answers by itself, if nothing is sent on.
+    pub answer: Option<Answer>,
     /// What its requests go through first.
     pub chain: Chain,
     /// What protects its targets.
@@ -183,11 +187,13 @@ impl Route {
     ) -> Self {
         let upstream = match config.upstream.as_deref().and_then(|name| upstreams.get(name)) {
             Some(shared) => shared,
+            None if config.answers_itself() => Arc::new(Upstream::build(config.inline_upstream(), None)),
             None => upstreams.add(config.inline_upstream()),
         };
         Self {
             name: config.name.as_str().into(),
             rewrite: Rewrite::build(config),
+            answer: Answer::build(config),
             preserve_host: config.preserve_host,
             websocket: config.websocket,
             timeout: config.timeout.map(crate::config::leaf::Duration::get),

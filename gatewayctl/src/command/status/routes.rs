@@ -26,7 +26,11 @@ pub struct Route {
     pub methods: Vec<String>,
     /// Header and query conditions: `header X-Version=2`.
     pub conditions: Vec<String>,
+    /// Where it goes; empty where the gateway answers.
     pub upstream: String,
+    /// What the gateway answers without any target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// Targets that take requests, of all that should.
     pub targets_ready: usize,
     pub targets: usize,
@@ -74,6 +78,8 @@ fn describe(
     let ready = wanted.iter().filter(|target| !target.state.is_out()).count();
     let (state, reason) =
         worst([fleet.clone(), judge_targets(wanted, fails_open), judge_breakers(open, wanted.len())]);
+    let answer = answer(route);
+    let (state, reason) = if answer.is_some() { fleet.clone() } else { (state, reason) };
     Route {
         name: route.name.clone(),
         hosts: route.hosts.iter().map(ToString::to_string).collect(),
@@ -81,12 +87,19 @@ fn describe(
         path: route.path.as_ref().map(ToString::to_string),
         methods: route.methods.iter().map(|method| method.0.to_string()).collect(),
         conditions: conditions(route),
-        upstream: upstream.to_owned(),
+        upstream: if answer.is_some() { String::new() } else { upstream.to_owned() },
+        answer,
         targets_ready: ready,
         targets: wanted.len(),
         state,
         reason,
     }
+}
+
+fn answer(route: &RouteConfig) -> Option<String> {
+    let redirect =
+        route.redirect.as_ref().map(|redirect| format!("redirect {} {}", redirect.status, redirect.to));
+    redirect.or_else(|| route.respond.as_ref().map(|respond| format!("respond {}", respond.status)))
 }
 
 fn conditions(route: &RouteConfig) -> Vec<String> {
@@ -160,14 +173,21 @@ impl Resource for Route {
             .cell("PATH", self.pattern())
             .cell("METHODS", any(&self.methods))
             .cell_if(wide, "CONDITIONS", self.conditions.join(", "))
-            .cell("UPSTREAM", &self.upstream)
-            .cell("TARGETS", format!("{}/{}", self.targets_ready, self.targets))
+            .cell("UPSTREAM", self.answer.as_ref().unwrap_or(&self.upstream))
+            .cell("TARGETS", self.ready())
             .toned("STATE", self.state.word(), self.state.tone())
             .cell("REASON", &self.reason)
     }
 }
 
 impl Route {
+    fn ready(&self) -> String {
+        match self.answer {
+            Some(_) => "-".to_owned(),
+            None => format!("{}/{}", self.targets_ready, self.targets),
+        }
+    }
+
     /// A prefix is told from an exact path by its `/*`.
     fn pattern(&self) -> String {
         match (&self.prefix, &self.path) {

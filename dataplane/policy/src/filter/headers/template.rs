@@ -77,7 +77,7 @@ impl Template {
     }
 
     /// The value for one request; none if one of its variables has no value there.
-    pub(super) fn fill(&self, vars: &Vars<'_>) -> Option<HeaderValue> {
+    pub(crate) fn fill(&self, vars: &Vars<'_>) -> Option<HeaderValue> {
         let mut text = String::with_capacity(64);
         for piece in &self.pieces {
             match piece {

@@ -1,5 +1,6 @@
 //! Whether a config makes sense as a whole: everything that no single value can know.
 
+mod answer;
 mod edge;
 mod limit;
 mod retry;

@@ -90,12 +90,17 @@ impl Check<'_> {
     }
 
     fn backend(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        if route.answers_itself() {
+            return self.answer(route, path);
+        }
         let Some(upstream) = &route.upstream else {
             if route.targets.is_empty() {
                 let message = format!("route `{}` has neither `targets` nor `upstream`", route.name);
                 let problem = Problem::new(Code::BACKEND, *path, message);
                 return self.report(
-                    problem.help("add `targets: [{addr: \"http://host:port\"}]`, or name an `upstream`"),
+                    problem.help(
+                        "add `targets: [{addr: \"http://host:port\"}]`, or name an `upstream`; a route that needs none has `redirect` or `respond`",
+                    ),
                 );
             }
             return self.upstream(&Group::of_route(route), path);
@@ -164,7 +169,7 @@ impl Check<'_> {
 }
 
 /// The keys of an upstream that a route sets.
-fn upstream_keys(route: &RouteConfig) -> impl Iterator<Item = &'static str> {
+pub(super) fn upstream_keys(route: &RouteConfig) -> impl Iterator<Item = &'static str> {
     let keys = [
         ("balancer", route.balancer.is_some()),
         ("hash_on", route.hash_on.is_some()),
