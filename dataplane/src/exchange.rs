@@ -4,6 +4,7 @@ use crate::body::{Body, Content};
 use crate::chain::Asked;
 use crate::connection::session::Session;
 use crate::edge;
+use crate::telemetry::traces::Trace;
 use crate::telemetry::{Exchanged, Try, TryEnd};
 use crate::worker::TableHandle;
 use http::request::Parts;
@@ -35,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) asked: Asked,
     /// The peer, or whom a trusted proxy names.
     pub(crate) client_ip: IpAddr,
+    /// Where the request is traced.
+    pub(crate) trace: Option<Trace>,
     /// When its first byte came.
     began: Instant,
     /// None when no head could be read.
@@ -88,6 +91,7 @@ impl Exchange {
             caller: None,
             asked: Asked::default(),
             client_ip,
+            trace: None,
             began,
             head: None,
             tries: RefCell::default(),
@@ -122,10 +126,10 @@ impl Exchange {
         self.tries.borrow().len() as u32
     }
 
-    pub(crate) fn try_began(&self, target: usize) {
+    pub(crate) fn try_began(&self, target: usize, span: u64) {
         let began = self.session.now();
         let ended = TryEnd::Abandoned;
-        self.tries.borrow_mut().push(Try { target, began, took: Duration::ZERO, ended, reused: false });
+        self.tries.borrow_mut().push(Try { target, began, took: Duration::ZERO, ended, reused: false, span });
     }
 
     pub(crate) fn try_ended(&self, ended: TryEnd, took: Duration, reused: bool) {
@@ -244,6 +248,7 @@ impl Exchange {
             local: self.local,
             bytes_in: session.bytes_in() + self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
+            trace: self.trace.as_ref(),
         };
         session.worker.telemetry.tell(self.edge(), &exchanged);
     }

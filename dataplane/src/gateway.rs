@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::orders;
 use crate::pool::lane::Lane;
+use crate::settings::OtelEnvironment;
+use crate::telemetry::traces::Traces;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
 pub struct Gateway {
@@ -23,6 +25,7 @@ pub struct Gateway {
     orders: Mutex<Orders>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
     published: watch::Sender<()>,
+    traces: Arc<Traces>,
 }
 
 /// What one worker counts; written by it alone, read by anyone.
@@ -39,6 +42,7 @@ impl Gateway {
     pub fn new(instance: String) -> Arc<Self> {
         let via = HeaderValue::try_from(format!("1.1 {instance}"))
             .unwrap_or_else(|_| HeaderValue::from_static("1.1 mini-gateway"));
+        let traces = Traces::new(&instance, OtelEnvironment::of_process());
         Arc::new(Self {
             instance,
             via,
@@ -47,6 +51,7 @@ impl Gateway {
             orders: Mutex::default(),
             workers: RwLock::new(Vec::new()),
             published: watch::Sender::new(()),
+            traces,
         })
     }
 
@@ -77,8 +82,14 @@ impl Gateway {
         // before the swap: no request may reach a drained target in between
         orders::apply(&self.orders.lock(), &table, now);
         self.adjust_lanes(&table);
+        self.traces.adopt(&table);
         self.table.store(Some(Arc::new(table)));
         self.published.send_replace(());
+    }
+
+    /// Spans, and where they go.
+    pub(crate) fn traces(&self) -> &Arc<Traces> {
+        &self.traces
     }
 
     /// Changes whenever a table has been swapped in.

@@ -8,6 +8,7 @@ mod chain;
 mod clock;
 mod connection;
 mod control;
+mod dial;
 mod disk;
 mod drain;
 mod edge;
@@ -51,6 +52,9 @@ use worker::Workers;
 
 /// How long the control thread waits for a file being written when it ends.
 const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// How long a collector may take over the spans of the requests that ended last.
+const LAST_SPANS: Duration = Duration::from_secs(5);
 
 /// A running data plane. Dropping it closes every connection at once; [`Bound::shutdown`] is the orderly way.
 #[derive(Debug)]
@@ -196,7 +200,10 @@ impl ControlThread {
             }
         };
         match stop {
-            Ok(()) => drain::drain(&gateway, &workers, &board).await,
+            Ok(()) => {
+                drain::drain(&gateway, &workers, &board).await;
+                gateway.traces().shutdown(LAST_SPANS).await;
+            }
             Err(_) => drain::abandon(&workers, &board).await,
         }
     }

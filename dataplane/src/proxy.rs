@@ -26,7 +26,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Room for the headers that are added, so that the map grows once.
-const ADDED_HEADERS: usize = 7;
+const ADDED_HEADERS: usize = 8;
 
 /// Answers one request; whatever happens there is an answer.
 pub(crate) async fn serve(
@@ -69,12 +69,14 @@ impl Exchange {
             Ok(at) => at,
             Err(refusal) => {
                 self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
+                self.begin_trace(&table.unrouted, &parts.headers, &client);
                 return Err(refusal);
             }
         };
         self.route = Some(at);
         let route = table.routes.get(at).ok_or(Rejection::Internal)?;
         self.accept_request_id(&route.chain.edge, &inbound, &parts.headers, &client);
+        self.begin_trace(&route.chain.edge, &parts.headers, &client);
         if let Some(answer) = self.enter(route, &parts, &client, &host, &path)? {
             return Ok(answer);
         }
@@ -124,9 +126,19 @@ impl Exchange {
         request::check_length(headers, self.session.body_limit())
     }
 
+    /// Finds out of which trace the request is a part, and whether that is recorded.
+    fn begin_trace(&mut self, edge: &Edge, headers: &HeaderMap, client: &Client) {
+        let traces = self.session.worker.gateway.traces();
+        self.trace =
+            edge.tracing.as_ref().map(|tracing| traces.begin(tracing, headers, client.peer_is_trusted));
+    }
+
     /// Tells the target who asks, by which way, and under which id.
     fn add_headers(&self, headers: &mut HeaderMap, host: HeaderValue, client: &Client, inbound: &Inbound) {
         headers.reserve(ADDED_HEADERS);
+        if let Some(trace) = &self.trace {
+            trace.clean(headers);
+        }
         let via = self.session.worker.gateway.via();
         if inbound.has_via {
             headers.append(header::VIA, via.clone());

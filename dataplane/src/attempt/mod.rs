@@ -22,6 +22,7 @@ use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::retry::RetryPolicy;
 use policy::table::Route;
+use policy::trace::TRACEPARENT;
 use policy::upstream::Target;
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
@@ -147,7 +148,8 @@ impl<'a> Sending<'a> {
     /// One attempt, judged: breaker, ejection and concurrency learn how it ended.
     async fn attempt(&mut self, admission: Admission<'a>) -> Result<(), Rejection> {
         self.timing.begin();
-        self.exchange.try_began(admission.at);
+        let span = self.begin_span();
+        self.exchange.try_began(admission.at, span);
         let target = &self.route.upstream.targets[admission.at];
         let ended = self.converse_with(target).await;
         self.timing.end();
@@ -155,6 +157,14 @@ impl<'a> Sending<'a> {
         let place = self.judge(admission, self.outcome(&ended));
         self.hold(place);
         ended
+    }
+
+    /// Tells the target of which span its own is a part.
+    fn begin_span(&mut self) -> u64 {
+        let (Some(trace), Some(request)) = (&self.exchange.trace, &mut self.request) else { return 0 };
+        let (span, traceparent) = trace.client_span();
+        request.headers_mut().insert(TRACEPARENT, traceparent);
+        span
     }
 
     /// Sends on a connection of the target, and once more on a fresh one if an idle one turns out to be dead.

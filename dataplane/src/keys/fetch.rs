@@ -1,14 +1,12 @@
 //! One request for a JWK set, bounded in time and size.
 
+use crate::dial::{self, words};
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use std::error::Error;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -21,7 +19,7 @@ const MAX_DOCUMENT: usize = 1 << 20;
 
 const AGENT: &str = concat!("mini-gateway/", env!("CARGO_PKG_VERSION"));
 
-type Https = legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+type Https = legacy::Client<dial::Connector, Empty<Bytes>>;
 
 /// Trusts the certificate authorities of the machine, which are read when the first set is fetched.
 pub(super) struct Client {
@@ -84,12 +82,7 @@ impl Client {
 }
 
 fn https() -> io::Result<Https> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(provider)?
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let connector = dial::connector()?;
     // a set is fetched every few minutes at most: no connection is worth keeping
     Ok(legacy::Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
 }
@@ -106,12 +99,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
             _ => None,
         }
     })
-}
-
-/// An error with its causes.
-fn words(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

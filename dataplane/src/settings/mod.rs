@@ -1,5 +1,9 @@
 //! What a data plane is told when it starts; everything else comes from the control plane.
 
+mod otel;
+
+pub(crate) use otel::OtelEnvironment;
+
 use clap::Args;
 use etcetera::BaseStrategy as _;
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! An exchange that is over, as those see it that tell of it.
 
+use crate::telemetry::traces::Trace;
 use crate::worker::TableHandle;
 use http::{HeaderValue, Version};
 use policy::table::Route;
@@ -46,6 +47,8 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) bytes_in: u64,
     /// Of the response's body.
     pub(crate) bytes_out: u64,
+    /// None where nothing is traced, and where it ended before that was known.
+    pub(crate) trace: Option<&'a Trace>,
 }
 
 /// One attempt at a target.
@@ -59,6 +62,8 @@ pub(crate) struct Try {
     pub(crate) ended: TryEnd,
     /// On a connection that had served before.
     pub(crate) reused: bool,
+    /// The id of its span; 0 where nothing is traced.
+    pub(crate) span: u64,
 }
 
 /// How an attempt ended.

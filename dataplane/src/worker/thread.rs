@@ -108,7 +108,7 @@ impl Worker {
         let counters = peers[index].counters.clone();
         Rc::new(Self {
             pool: Pool::default(),
-            telemetry: WorkerTelemetry::default(),
+            telemetry: WorkerTelemetry::new(&gateway),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             counters,
             index,

@@ -63,6 +63,14 @@ impl SpanContext {
         self.flags
     }
 
+    /// Takes out what may not go on without the `traceparent` it came with, or is not a `tracestate` at all.
+    pub fn clean(&self, headers: &mut HeaderMap) {
+        let continued = self.parent_id != 0;
+        if headers.contains_key(TRACESTATE) && !(continued && state::is_valid(headers)) {
+            headers.remove(TRACESTATE);
+        }
+    }
+
     /// What a target is told whose request is the span `span_id` of this trace.
     pub fn traceparent(&self, span_id: u64) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
@@ -82,13 +90,6 @@ pub fn new_span_id() -> u64 {
 /// What of a trace's id is random, and sampled by.
 const fn low_bits(trace_id: u128) -> u64 {
     trace_id as u64 & Threshold::LARGEST
-}
-
-/// Takes out what may not go on without the `traceparent` it came with, or is not a `tracestate` at all.
-pub fn forget_state(headers: &mut HeaderMap, continued: bool) {
-    if headers.contains_key(TRACESTATE) && !(continued && state::is_valid(headers)) {
-        headers.remove(TRACESTATE);
-    }
 }
 
 fn write_hex(text: &mut [u8], bytes: &[u8]) {

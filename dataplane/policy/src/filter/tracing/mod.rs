@@ -23,7 +23,7 @@ use crate::config::leaf::{Fault, Ratio, Secret, quoted};
 use crate::config::wire::parse;
 use crate::filter::auth::unmasked;
 use crate::headers::Reserved;
-use crate::trace::{Parent, Sampler, SpanContext, Threshold, forget_state};
+use crate::trace::{Parent, Sampler, SpanContext, Threshold};
 use http::HeaderMap;
 use proto::v1;
 use schemars::JsonSchema;
@@ -167,10 +167,10 @@ impl Tracing {
         }
     }
 
-    /// The span of a request. What may not be passed on leaves the headers.
+    /// The span of a request.
     pub fn begin(
         &self,
-        headers: &mut HeaderMap,
+        headers: &HeaderMap,
         peer_is_trusted: bool,
         defaults: &SamplingDefaults,
     ) -> SpanContext {
@@ -178,10 +178,7 @@ impl Tracing {
             share: self.share.unwrap_or_else(|| defaults.share()),
             parent: self.parent.or(defaults.parent).unwrap_or_default(),
         };
-        let parent = Parent::of(headers);
-        let context = sampler.begin(parent, peer_is_trusted);
-        forget_state(headers, context.parent_id != 0);
-        context
+        sampler.begin(Parent::of(headers), peer_is_trusted)
     }
 }
 

@@ -1,0 +1,22 @@
+//! How the gateway itself connects to others by `https`: to issuers of tokens, to collectors.
+
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use std::error::Error;
+use std::io;
+
+/// `http` and `https`, HTTP/1.1.
+pub(crate) type Connector = HttpsConnector<HttpConnector>;
+
+/// Trusts the certificate authorities of the machine, which are read now.
+pub(crate) fn connector() -> io::Result<Connector> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+    Ok(builder.https_or_http().enable_http1().build())
+}
+
+/// An error with its causes.
+pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
