@@ -6,6 +6,7 @@
 
 pub mod binaries;
 pub mod client;
+pub mod collector;
 pub mod config;
 pub mod ctl;
 pub mod fleet;

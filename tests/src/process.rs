@@ -21,7 +21,7 @@ impl Process {
     pub fn spawn(name: &str, command: &mut Command) -> Self {
         // a developer's own settings must not reach the programs under test
         for (key, _) in std::env::vars_os() {
-            if key.to_string_lossy().starts_with("GATEWAY") {
+            if ["GATEWAY", "OTEL_"].iter().any(|prefix| key.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(key);
             }
         }

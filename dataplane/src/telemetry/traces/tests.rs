@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::telemetry::{Try, TryEnd};
-use crate::test_support::collector::{Collector, attributes};
+use ::tests::collector::{Collector, Protocol, attributes};
 use http::Version;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -245,8 +245,8 @@ fn export(traces: &Traces, table: &RouteTable, count: usize) {
 
 #[tokio::test]
 async fn the_end_waits_for_the_last_spans_over_both_protocols() {
-    for protocol in ["grpc", "http"] {
-        let collector = Collector::start(protocol).await;
+    for (protocol, spoken) in [("grpc", Protocol::Grpc), ("http", Protocol::Http)] {
+        let collector = Collector::start(spoken).await;
         let headers = json!({"sample": "1", "headers": {"x-key": "s3cret"}});
         let table = table(&collector.endpoint(), protocol, headers);
         let traces = Traces::new("edge-1", OtelEnvironment::default());
@@ -269,7 +269,7 @@ async fn the_end_waits_for_the_last_spans_over_both_protocols() {
 
 #[tokio::test]
 async fn a_collector_that_was_away_gets_what_the_queue_has_kept() {
-    let collector = Collector::start("grpc").await;
+    let collector = Collector::start(Protocol::Grpc).await;
     collector.refuse(3);
     let table = table(&collector.endpoint(), "grpc", json!({"sample": "1"}));
     let traces = Traces::new("edge-1", OtelEnvironment::default());
@@ -294,7 +294,7 @@ async fn what_nobody_takes_is_counted() {
 
 #[tokio::test]
 async fn a_batch_that_is_refused_for_good_is_not_sent_again() {
-    let collector = Collector::start("http").await;
+    let collector = Collector::start(Protocol::Http).await;
     collector.refuse_for_good(1);
     let table = table(&collector.endpoint(), "http", json!({"sample": "1"}));
     let traces = Traces::new("edge-1", OtelEnvironment::default());
@@ -307,7 +307,7 @@ async fn a_batch_that_is_refused_for_good_is_not_sent_again() {
 #[tokio::test]
 async fn a_config_that_names_another_collector_is_followed_at_once() {
     let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let collector = Collector::start("http").await;
+    let collector = Collector::start(Protocol::Http).await;
     let traces = Traces::new("edge-1", OtelEnvironment::default());
     let first = table(&format!("http://{gone}"), "grpc", json!({"sample": "1"}));
     traces.adopt(&first);

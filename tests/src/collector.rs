@@ -1,5 +1,6 @@
-//! A collector of OpenTelemetry, over gRPC or HTTP, that keeps what it gets and refuses when told to.
+//! A collector of OpenTelemetry that keeps what it gets and refuses when told to.
 
+use crate::wait::soon;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -18,28 +19,35 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How it is spoken to.
+#[derive(Debug, Clone, Copy)]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with protobuf.
+    Http,
+}
 
 /// Ends with the runtime it was started on.
-pub(crate) struct Collector {
+#[derive(Debug)]
+pub struct Collector {
     address: SocketAddr,
     kept: Arc<Kept>,
 }
 
 /// One request.
-#[derive(Clone)]
-pub(crate) struct Got {
+#[derive(Debug, Clone)]
+pub struct Got {
     /// The header `x-key`.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     request: ExportTraceServiceRequest,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Kept {
     requests: watch::Sender<Vec<Got>>,
     /// So many are still to be refused, and whether for good.
@@ -61,59 +69,63 @@ impl Kept {
 }
 
 impl Collector {
-    /// `grpc` or `http`.
-    pub(crate) async fn start(protocol: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (address, kept) = (listener.local_addr().unwrap(), Arc::new(Kept::default()));
+    /// On a free port of loopback.
+    pub async fn start(protocol: Protocol) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a test collector");
+        let (address, kept) = (listener.local_addr().expect("a test collector"), Arc::new(Kept::default()));
         match protocol {
-            "grpc" => {
+            Protocol::Grpc => {
                 let incoming = tonic::transport::server::TcpIncoming::from(listener);
                 let service = TraceServiceServer::new(Service(kept.clone()));
                 let server = tonic::transport::Server::builder().add_service(service);
                 tokio::spawn(server.serve_with_incoming(incoming));
             }
-            _ => drop(tokio::spawn(serve_http(listener, kept.clone()))),
+            Protocol::Http => drop(tokio::spawn(serve_http(listener, kept.clone()))),
         }
         Self { address, kept }
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// What a config calls it.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The next so many requests are refused for now.
-    pub(crate) fn refuse(&self, requests: u32) {
+    pub fn refuse(&self, requests: u32) {
         *self.kept.refusing.lock() = (requests, false);
     }
 
     /// The next so many requests are refused for good.
-    pub(crate) fn refuse_for_good(&self, requests: u32) {
+    pub fn refuse_for_good(&self, requests: u32) {
         *self.kept.refusing.lock() = (requests, true);
     }
 
-    pub(crate) fn refused(&self) -> u32 {
+    /// Requests that were refused.
+    pub fn refused(&self) -> u32 {
         *self.kept.refused.lock()
     }
 
-    pub(crate) fn requests(&self) -> Vec<Got> {
+    /// Requests that were taken.
+    pub fn requests(&self) -> Vec<Got> {
         self.kept.requests.borrow().clone()
     }
 
-    pub(crate) fn spans(&self) -> Vec<Span> {
+    /// All spans so far.
+    pub fn spans(&self) -> Vec<Span> {
         spans(&self.requests())
     }
 
     /// The attributes of who sent the first request.
-    pub(crate) fn resource(&self) -> Vec<(String, String)> {
+    pub fn resource(&self) -> Vec<(String, String)> {
         let first = self.requests().remove(0).request.resource_spans.remove(0);
-        texts(&first.resource.unwrap().attributes)
+        texts(&first.resource.expect("a test collector").attributes)
     }
 
     /// Until so many spans have come.
-    pub(crate) async fn until(&self, count: usize) -> Vec<Span> {
+    pub async fn until(&self, count: usize) -> Vec<Span> {
         let mut requests = self.kept.requests.subscribe();
         let enough = requests.wait_for(|requests| spans(requests).len() >= count);
-        let got = tokio::time::timeout(PATIENCE, enough).await.expect("spans in time").unwrap();
+        let got = soon("spans", enough).await.expect("the collector lives");
         spans(&got)
     }
 }
@@ -124,7 +136,7 @@ fn spans(requests: &[Got]) -> Vec<Span> {
 }
 
 /// The attributes of a span by name, with their values as text.
-pub(crate) fn attributes(span: &Span) -> Vec<(String, String)> {
+pub fn attributes(span: &Span) -> Vec<(String, String)> {
     texts(&span.attributes)
 }
 
@@ -175,13 +187,14 @@ async fn serve_http(listener: TcpListener, kept: Arc<Kept>) {
 async fn post(request: Request<Incoming>, kept: Arc<Kept>) -> Result<Response<Full<Bytes>>, hyper::Error> {
     assert_eq!(request.uri().path(), "/v1/traces");
     assert_eq!(request.headers()["content-type"], "application/x-protobuf");
-    let key = request.headers().get("x-key").map(|key| key.to_str().unwrap().to_owned());
+    let key = request.headers().get("x-key").map(|key| key.to_str().expect("a test collector").to_owned());
     let body = request.into_body().collect().await?.to_bytes();
     let mut response = Response::new(Full::default());
-    *response.status_mut() = match kept.take(key, ExportTraceServiceRequest::decode(body).unwrap()) {
-        Ok(()) => StatusCode::OK,
-        Err(true) => StatusCode::BAD_REQUEST,
-        Err(false) => StatusCode::SERVICE_UNAVAILABLE,
-    };
+    *response.status_mut() =
+        match kept.take(key, ExportTraceServiceRequest::decode(body).expect("a test collector")) {
+            Ok(()) => StatusCode::OK,
+            Err(true) => StatusCode::BAD_REQUEST,
+            Err(false) => StatusCode::SERVICE_UNAVAILABLE,
+        };
     Ok(response)
 }

@@ -1,7 +1,5 @@
 //! What tests of the data path share: one worker that serves a config, and targets that are told what to do.
 
-pub(crate) mod collector;
-
 use crate::gateway::Gateway;
 use crate::listener;
 use crate::worker::Workers;
