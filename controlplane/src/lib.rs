@@ -17,10 +17,12 @@ mod rollout;
 mod settings;
 mod source;
 mod store;
+mod telemetry;
 mod watcher;
 
 pub use boot::{Bound, StartError, start};
 pub use settings::Settings;
+pub use telemetry::{LogFormat, Telemetry, Traces};
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,10 @@
 //! The control plane's program: parse, start, wait for a signal.
 
-use clap::{Parser, ValueEnum};
-use controlplane::{Bound, Settings, StartError};
+use clap::Parser;
+use controlplane::{Bound, Settings, StartError, Telemetry};
 use sd_notify::NotifyState;
-use std::io;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,31 +20,30 @@ struct Arguments {
     #[command(flatten)]
     settings: Settings,
 
-    /// How log lines on stderr look.
-    #[arg(long, env = "GATEWAY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    telemetry: Telemetry,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log(arguments.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(run(arguments.settings)) {
+    match runtime.block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
-async fn run(settings: Settings) -> anyhow::Result<()> {
+async fn run(Arguments { settings, telemetry }: Arguments) -> anyhow::Result<()> {
+    let traces = telemetry.start()?;
+    let ended = serve(settings).await;
+    traces.shutdown().await;
+    ended
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
     // before the start, so that a signal during it is not lost
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -75,15 +72,6 @@ fn reread(bound: &Bound) {
 fn notify_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "systemd could not be notified");
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
     }
 }
 

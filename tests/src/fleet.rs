@@ -21,11 +21,13 @@ pub struct Setup {
     pub data_planes: u8,
     /// Worker threads of each.
     pub workers: usize,
+    /// Where the control plane sends the spans of rollouts.
+    pub rollouts_to: Option<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { data_planes: 1, workers: 2 }
+        Self { data_planes: 1, workers: 2, rollouts_to: None }
     }
 }
 
@@ -214,6 +216,7 @@ impl Fleet {
             .args(["--listen", &format!("127.0.0.1:{}", self.control_port.port)])
             .arg("--state-dir")
             .arg(self.directory.path().join("controlplane"));
+        command.args(self.setup.rollouts_to.iter().flat_map(|to| ["--otlp-endpoint", to]));
         let mut process = Process::spawn("controlplane", &mut command);
         process.logged("its address", |line| field(line, "address").map(|_| ())).await;
         self.control_plane = Some(process);

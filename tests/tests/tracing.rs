@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use tests::client::{get, send};
 use tests::collector::{Collector, Protocol, attributes};
 use tests::config;
-use tests::fleet::Fleet;
+use tests::fleet::{Fleet, Setup};
 use tests::upstream::{Upstream, empty, full};
 
 /// Answers with a status.
@@ -175,4 +175,43 @@ async fn a_config_turns_tracing_on_and_off() {
     get(address, "/").await.expect("a reply");
     assert_eq!(target.requests()[0].header("traceparent"), None);
     assert_eq!(collector.spans().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_a_trace_of_what_each_instance_did() {
+    let (collector, target) = (Collector::start(Protocol::Grpc).await, answering(StatusCode::OK).await);
+    let setup = Setup { data_planes: 2, rollouts_to: Some(collector.endpoint()), ..Setup::default() };
+    let mut fleet = Fleet::start_with(setup, |port| config::forward_all(port, target.address())).await;
+    let other =
+        config::server(fleet.port(), "") + "routes:\n" + &config::route("b", &[target.address()], &[]);
+    fleet.apply(&other, &[]).await.exits(0);
+    fleet.control_plane().signal(Signal::TERM);
+    assert!(fleet.control_plane().ended().await.success());
+
+    let spans = collector.spans();
+    let rollout = spans.iter().find(|span| span.name == "rollout").expect("a rollout");
+    assert_eq!(attribute(rollout, "gateway.config_version").as_deref(), Some("2"));
+    assert_eq!(attribute(rollout, "rollout.outcome").as_deref(), Some("OUTCOME_COMMITTED"));
+    let below = spans.iter().filter(|span| span.parent_span_id == rollout.span_id);
+    let mut phases: Vec<_> = below
+        .map(|span| {
+            assert!(span.trace_id == rollout.trace_id && span.kind() == SpanKind::Client);
+            let shown = |key| attribute(span, key).unwrap_or_default();
+            (span.name.clone(), shown("gateway.instance"), shown("rollout.step"))
+        })
+        .collect();
+    phases.sort();
+    let phase =
+        |name: &str, instance: &str, step: &str| (name.to_owned(), instance.to_owned(), step.to_owned());
+    let expected = [
+        phase("commit", "dp-1", "STEP_ACTIVE"),
+        phase("commit", "dp-2", "STEP_ACTIVE"),
+        phase("prepare", "dp-1", "STEP_PREPARED"),
+        phase("prepare", "dp-2", "STEP_PREPARED"),
+    ];
+    assert_eq!(phases, expected);
+    let resource = collector.resource();
+    assert!(
+        resource.iter().any(|(key, value)| key == "service.name" && value == "mini-gateway-controlplane")
+    );
 }

@@ -8,6 +8,7 @@ mod feed;
 mod file;
 mod message;
 mod order;
+mod trace;
 
 pub(crate) use feed::Follower;
 pub(crate) use file::describe;
@@ -31,12 +32,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::Status;
+use trace::RolloutTrace;
 
 /// Messages waiting before those who send them are slowed down.
 const MAILBOX: usize = 1024;
 
 /// How long the fleet may take for each phase unless the request says otherwise.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The target of the spans of rollouts.
+pub(crate) const TRACE_TARGET: &str = "rollout";
 
 /// Something to be done when nothing else is under way.
 #[derive(Debug)]
@@ -57,6 +62,7 @@ pub(crate) struct Actor {
     queue: VecDeque<Job>,
     running: Option<Running>,
     feed: Feed,
+    trace: RolloutTrace,
     file: FileState,
     /// The current table as it may be shown.
     shown: MaskedTable,
@@ -91,6 +97,7 @@ pub(crate) fn spawn(
         queue: VecDeque::new(),
         running: None,
         feed: Feed::default(),
+        trace: RolloutTrace::default(),
         shown: MaskedTable::default(),
         routes,
         last_version,
@@ -282,10 +289,12 @@ impl Actor {
                     dry_run = started.dry_run,
                     "rollout started"
                 );
+                self.trace.started(&started);
                 self.feed.tell(Event::Started(started));
             }
             Event::Step(step) => {
                 log_step(&step);
+                self.trace.step(&step);
                 self.feed.tell(Event::Step(step));
             }
             Event::Finished(finished) => {
@@ -300,6 +309,7 @@ impl Actor {
                     took_us = finished.took_us,
                     "rollout finished"
                 );
+                self.trace.finished(&finished);
                 self.feed.tell(Event::Finished(finished));
             }
         }

@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     raise_open_files(arguments.connections as u64 + 1000)?;
     let upstream =
         Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::KeepOpen).await;
-    let setup = Setup { data_planes: 1, workers: arguments.workers };
+    let setup = Setup { workers: arguments.workers, ..Setup::default() };
     let mut fleet = Fleet::start_with(setup, |port| {
         config::forward_all(port, upstream.address())
             .replace("drain_delay: 0s", "drain_delay: 0s\n  idle_timeout: 1h")

@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.algorithm.settings(),
         arguments.max_keys
     );
-    let mut fleet = Fleet::start_with(Setup { data_planes: 1, workers: 2 }, |port| {
+    let mut fleet = Fleet::start_with(Setup::default(), |port| {
         let at = [upstream.address()];
         config::server(port, "")
             + "routes:\n"

@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let upstream = Upstream::echo("target").await;
-    let setup = Setup { data_planes: arguments.data_planes, workers: 1 };
+    let setup = Setup { data_planes: arguments.data_planes, workers: 1, ..Setup::default() };
     let fleet = Fleet::start_with(setup, |port| routes(port, arguments.routes, upstream.address(), 0)).await;
 
     let mut took = Vec::with_capacity(arguments.rounds);

@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
         websocket: Upstream::websocket().await,
         slow: Upstream::download(1024, None, Some(Duration::from_millis(20))).await,
     };
-    let setup = Setup { data_planes: arguments.data_planes, workers: 1 };
+    let setup = Setup { data_planes: arguments.data_planes, workers: 1, ..Setup::default() };
     let mut fleet = Fleet::start_with(setup, |port| table(port, &targets, 0)).await;
 
     let tally = Arc::new(Tally::default());
