@@ -4,13 +4,14 @@ use super::exporting::Exporting;
 use crate::dial::{self, words};
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use policy::filter::tracing::OtlpProtocol;
 use prost::Message;
+use std::io;
 use std::time::Duration;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -77,10 +78,7 @@ impl Client {
     pub(super) fn new(exporting: &Exporting) -> Self {
         let transport = match exporting.protocol {
             OtlpProtocol::Grpc => channel(&exporting.url).map(Transport::Grpc).map_err(|error| words(&error)),
-            OtlpProtocol::Http => dial::connector().map_err(|error| words(&error)).map(|connector| {
-                let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
-                Transport::Http(Box::new(Http { client, url: exporting.url.clone() }))
-            }),
+            OtlpProtocol::Http => http(&exporting.url).map(Transport::Http).map_err(|error| words(&error)),
         };
         let transport = transport.unwrap_or_else(Transport::Unusable);
         Self { headers: exporting.headers.clone(), transport }
@@ -137,13 +135,23 @@ impl Client {
     }
 }
 
+fn http(url: &Uri) -> io::Result<Box<Http>> {
+    let connector = if is_https(url) { dial::connector() } else { dial::plain_connector() }?;
+    let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+    Ok(Box::new(Http { client, url: url.clone() }))
+}
+
 fn channel(url: &Uri) -> Result<Channel, tonic::transport::Error> {
     let mut endpoint =
         Endpoint::from(url.clone()).user_agent(AGENT)?.connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT);
-    if url.scheme_str() == Some("https") {
+    if is_https(url) {
         endpoint = endpoint.tls_config(ClientTlsConfig::new().with_enabled_roots())?;
     }
     Ok(endpoint.connect_lazy())
+}
+
+fn is_https(url: &Uri) -> bool {
+    url.scheme() == Some(&Scheme::HTTPS)
 }
 
 impl Refusal {

@@ -179,11 +179,10 @@ impl Sender {
         if !self.exporting.has_changed().unwrap_or(false) {
             return false;
         }
-        let exporting = self.exporting.borrow_and_update().clone();
-        self.to = exporting.map(|exporting| {
-            let client = Client::new(&exporting);
-            (exporting, client)
-        });
+        // a config that traces nothing names no collector: what is left goes where it was meant to go
+        let Some(exporting) = self.exporting.borrow_and_update().clone() else { return false };
+        let client = Client::new(&exporting);
+        self.to = Some((exporting, client));
         true
     }
 

@@ -317,6 +317,21 @@ async fn a_config_that_names_another_collector_is_followed_at_once() {
     assert_eq!(traces.dropped(), 0);
 }
 
+#[tokio::test]
+async fn what_is_left_when_tracing_is_turned_off_goes_where_it_was_meant_to() {
+    let collector = Collector::start(Protocol::Grpc).await;
+    let traces = Traces::new("edge-1", OtelEnvironment::default());
+    let traced = table(&collector.endpoint(), "grpc", json!({"sample": "1"}));
+    traces.adopt(&traced);
+    export(&traces, &traced, 1);
+    collector.until(3).await;
+    export(&traces, &traced, 1);
+    let silent: GatewayConfig = serde_json::from_value(json!({"routes": []})).unwrap();
+    traces.adopt(&RouteTable::build(&silent, None, Purpose::Serve).unwrap());
+    collector.until(6).await;
+    assert_eq!(traces.dropped(), 0);
+}
+
 #[test]
 fn failures_are_recorded_whatever_was_decided_but_not_without_end() {
     let table = table("http://127.0.0.1:1", "grpc", json!({"sample": "0"}));
