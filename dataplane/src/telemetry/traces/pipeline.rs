@@ -156,7 +156,12 @@ impl Sender {
                 request = batch::request(&exporting.resource, &encoded);
             }
             let Some((_, client)) = &self.to else { return };
-            match client.send(request.clone()).await {
+            let sent = tokio::select! {
+                biased;
+                sent = client.send(request.clone()) => sent,
+                () = another_collector(self.exporting.clone()) => continue,
+            };
+            match sent {
                 Ok(rejected) => {
                     undelivered.spans = rejected.min(spans as u64);
                     self.exported.fetch_add(spans as u64 - undelivered.spans, Ordering::Relaxed);
@@ -192,10 +197,10 @@ impl Sender {
         if *self.stopped.borrow() {
             return sleep(early.min(BACKOFF.0)).await;
         }
-        let (mut exporting, mut stopped) = (self.exporting.clone(), self.stopped.clone());
+        let mut stopped = self.stopped.clone();
         tokio::select! {
             () = sleep(early) => {}
-            _ = exporting.changed() => {}
+            () = another_collector(self.exporting.clone()) => {}
             _ = stopped.changed() => {}
         }
     }
@@ -216,6 +221,17 @@ impl Sender {
         let after_ms = since.elapsed().as_millis() as u64;
         tracing::info!(after_ms, dropped, "spans are exported again");
     }
+}
+
+/// Until a config names another collector than the one in use.
+async fn another_collector(mut exporting: watch::Receiver<Option<Arc<Exporting>>>) {
+    while exporting.changed().await.is_ok() {
+        if exporting.borrow_and_update().is_some() {
+            return;
+        }
+    }
+    // nobody is left who could
+    std::future::pending().await
 }
 
 /// Spans that are dropped unless a collector takes them: also when patience ends in the middle of a try.

@@ -306,14 +306,18 @@ async fn a_batch_that_is_refused_for_good_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_config_that_names_another_collector_is_followed_at_once() {
-    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    // it takes connections and never answers
+    let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let collector = Collector::start(Protocol::Http).await;
     let traces = Traces::new("edge-1", OtelEnvironment::default());
-    let first = table(&format!("http://{gone}"), "grpc", json!({"sample": "1"}));
+    let address = silent.local_addr().unwrap();
+    let first = table(&format!("http://{address}"), "grpc", json!({"sample": "1"}));
     traces.adopt(&first);
     export(&traces, &first, 5);
+    let connected = tokio::task::spawn_blocking(move || silent.accept()).await.unwrap().unwrap();
     traces.adopt(&table(&collector.endpoint(), "http", json!({"sample": "1"})));
     collector.until(15).await;
+    drop(connected);
     assert_eq!(traces.dropped(), 0);
 }
 
