@@ -65,6 +65,7 @@ impl Pipeline {
         let before = {
             let mut work = pin!(self.work(stopped));
             let patience = tokio::select! {
+                // it has no other end than the word to stop
                 () = &mut work => return,
                 // without a word: whoever owned this data plane is gone
                 patience = stopping => patience.unwrap_or_default(),
@@ -98,20 +99,21 @@ impl Pipeline {
             dropped: self.dropped.clone(),
             exported: self.exported.clone(),
         };
-        while !*stopped.borrow() {
+        loop {
+            // looked at first: what came before the word to stop is sent all the same
+            let last = *stopped.borrow();
+            while let Some(batch) = self.next_batch() {
+                sender.deliver(batch).await;
+            }
+            if last {
+                return;
+            }
             tokio::select! {
                 _ = turns.tick() => {}
                 () = self.hurry.notified() => {}
                 // the sender lives in `run`
                 _ = stopped.changed() => {}
             }
-            while let Some(batch) = self.next_batch() {
-                sender.deliver(batch).await;
-            }
-        }
-        // a worker may have been a moment behind
-        while let Some(batch) = self.next_batch() {
-            sender.deliver(batch).await;
         }
     }
 
