@@ -36,7 +36,8 @@ pub struct SpanContext {
 impl SpanContext {
     /// A trace that begins here.
     pub fn root(sample: Threshold) -> Self {
-        let trace_id = fastrand::u128(1..);
+        // one half is not 0, the other one, which is sampled by, as random as can be
+        let trace_id = u128::from(fastrand::u64(1..)) << 64 | u128::from(fastrand::u64(..));
         let sampled = if sample.admits(low_bits(trace_id)) { SAMPLED } else { 0 };
         Self { trace_id, span_id: new_span_id(), parent_id: 0, flags: sampled | RANDOM }
     }

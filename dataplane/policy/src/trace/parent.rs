@@ -37,8 +37,8 @@ impl Parent {
         if !as_long_as_it_says || [2, 35, 52].iter().any(|at| known[*at] != b'-') {
             return None;
         }
-        let (trace_id, span_id) = (hex(&known[3..35])?, hex(&known[36..52])? as u64);
-        let flags = hex(&known[53..])? as u8;
+        let trace_id = u128::from(hex(&known[3..19])?) << 64 | u128::from(hex(&known[19..35])?);
+        let (span_id, flags) = (hex(&known[36..52])?, hex(&known[53..])? as u8);
         (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
     }
 
@@ -48,14 +48,24 @@ impl Parent {
     }
 }
 
-/// At most 32 lower-case digits.
-fn hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
+/// At most 16 lower-case digits.
+fn hex(digits: &[u8]) -> Option<u64> {
+    let values = digits.iter().map(|digit| VALUES[usize::from(*digit)]);
+    let (number, all) =
+        values.fold((0, 0), |(number, all), value| (number << 4 | u64::from(value), all | value));
+    (all != NO_DIGIT).then_some(number)
 }
+
+/// All bits, of which any digit leaves some out.
+const NO_DIGIT: u8 = 0xff;
+
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let digits = *b"0123456789abcdef";
+    let mut value = 0;
+    while value < digits.len() {
+        values[digits[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
