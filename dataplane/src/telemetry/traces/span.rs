@@ -75,8 +75,12 @@ fn server(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>) {
         text(name::SERVER_ADDRESS, cut(host));
     }
     address(span, name::CLIENT_ADDRESS, of.client_ip);
-    address(span, name::NETWORK_PEER_ADDRESS, of.peer.ip().to_canonical());
-    span.number_attribute(ATTRIBUTES, name::NETWORK_PEER_PORT, u64::from(of.peer.port()));
+    // a proxy in between
+    let peer = of.peer.ip().to_canonical();
+    if peer != of.client_ip {
+        address(span, name::NETWORK_PEER_ADDRESS, peer);
+        span.number_attribute(ATTRIBUTES, name::NETWORK_PEER_PORT, u64::from(of.peer.port()));
+    }
     if let Some(port) = host.and_then(|(_, port)| port) {
         span.number_attribute(ATTRIBUTES, name::SERVER_PORT, u64::from(port));
     }

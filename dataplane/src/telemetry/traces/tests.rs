@@ -222,7 +222,13 @@ fn a_client_names_no_span_and_its_texts_are_bounded() {
     let traces = Traces::new("edge-1", OtelEnvironment::default());
     let trace = trace(&traces, &table);
     let path = "/é".repeat(5000);
-    let of = Exchanged { method: "BREW", path: &path, ..exchanged(&table, &[], &trace, Instant::now()) };
+    let client_ip = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let of = Exchanged {
+        method: "BREW",
+        path: &path,
+        client_ip,
+        ..exchanged(&table, &[], &trace, Instant::now())
+    };
     let [server] = spans_of(&trace, &of).try_into().unwrap();
     assert_eq!(server.name, "HTTP users");
     let attributes = attributes(&server);
@@ -230,6 +236,7 @@ fn a_client_names_no_span_and_its_texts_are_bounded() {
         |key: &str| attributes.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str());
     assert_eq!(value("http.request.method"), Some("_OTHER"));
     assert_eq!(value("http.request.method_original"), Some("BREW"));
+    assert_eq!(value("network.peer.address"), None, "the client itself");
     assert!(value("url.path").is_some_and(|path| path.len() > 1000 && path.len() <= 1024));
 }
 
