@@ -38,11 +38,14 @@ pub(crate) struct Exchange {
     pub(crate) client_ip: IpAddr,
     /// Where the request is traced.
     pub(crate) trace: Option<Trace>,
+    /// A rate limit would have refused it, but for its shadow mode.
+    pub(crate) would_limit: Cell<bool>,
     /// When its first byte came.
     began: Instant,
     /// None when no head could be read.
     head: Option<Head>,
     tries: RefCell<SmallVec<[Try; 1]>>,
+    retry_denied: Cell<bool>,
     /// Of the response, once there is one.
     status: Option<StatusCode>,
     /// The gateway made the response.
@@ -83,6 +86,7 @@ impl Exchange {
         let table = session.worker.table();
         let client_ip = session.peer.ip().to_canonical();
         let began = session.since();
+        session.worker.telemetry.exchange_began();
         Box::new(Self {
             session,
             table,
@@ -92,9 +96,11 @@ impl Exchange {
             asked: Asked::default(),
             client_ip,
             trace: None,
+            would_limit: Cell::new(false),
             began,
             head: None,
             tries: RefCell::default(),
+            retry_denied: Cell::new(false),
             status: None,
             local: false,
             reason: Cell::new(None),
@@ -136,6 +142,11 @@ impl Exchange {
         if let Some(last) = self.tries.borrow_mut().last_mut() {
             *last = Try { ended, took, reused, ..*last };
         }
+    }
+
+    /// Another attempt was wanted, but the budget of retries did not allow it.
+    pub(crate) fn retry_was_denied(&self) {
+        self.retry_denied.set(true);
     }
 
     /// What went wrong, for people; it counts when the exchange fails of it.
@@ -242,6 +253,8 @@ impl Exchange {
             route_at: self.route,
             route: self.route(),
             tries: &tries,
+            retry_denied: self.retry_denied.get(),
+            would_limit: self.would_limit.get(),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             reason,
             error: error.as_deref().filter(|_| reason.is_some()),

@@ -14,18 +14,26 @@ use crate::clock;
 use crate::orders;
 use crate::pool::lane::Lane;
 use crate::settings::OtelEnvironment;
+use crate::telemetry::metrics::{Count, Metrics, ReasonCounts, TableSeries};
 use crate::telemetry::traces::Traces;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
 pub struct Gateway {
     instance: String,
     via: HeaderValue,
-    table: Arc<ArcSwapOption<RouteTable>>,
+    serving: Arc<ArcSwapOption<Serving>>,
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
     orders: Mutex<Orders>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
     published: watch::Sender<()>,
     traces: Arc<Traces>,
+    metrics: Arc<Metrics>,
+}
+
+/// A table, and where its requests are counted.
+pub(crate) struct Serving {
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) series: Arc<TableSeries>,
 }
 
 /// What one worker counts; written by it alone, read by anyone.
@@ -34,7 +42,13 @@ pub struct WorkerCounters {
     /// Client connections that this worker holds or that were just handed to it.
     pub connections: AtomicU64,
     /// Requests begun.
-    pub requests: AtomicU64,
+    pub(crate) requests: Count,
+    /// Exchanges begun, those without a whole request too.
+    pub(crate) began: Count,
+    /// Exchanges over.
+    pub(crate) over: Count,
+    /// Why the gateway answered itself.
+    pub(crate) reasons: ReasonCounts,
 }
 
 impl Gateway {
@@ -46,12 +60,13 @@ impl Gateway {
         Arc::new(Self {
             instance,
             via,
-            table: Arc::new(ArcSwapOption::empty()),
+            serving: Arc::new(ArcSwapOption::empty()),
             lanes: Mutex::new(HashMap::new()),
             orders: Mutex::default(),
             workers: RwLock::new(Vec::new()),
             published: watch::Sender::new(()),
             traces,
+            metrics: Arc::default(),
         })
     }
 
@@ -67,12 +82,17 @@ impl Gateway {
 
     /// The table that serves now.
     pub fn table(&self) -> Option<Arc<RouteTable>> {
-        self.table.load_full()
+        self.serving.load().as_ref().map(|serving| serving.table.clone())
+    }
+
+    /// The same with where its requests are counted.
+    pub(crate) fn serving(&self) -> Option<Arc<Serving>> {
+        self.serving.load_full()
     }
 
     /// The swap itself, for the workers' caches.
-    pub(crate) fn table_cell(&self) -> Arc<ArcSwapOption<RouteTable>> {
-        self.table.clone()
+    pub(crate) fn serving_cell(&self) -> Arc<ArcSwapOption<Serving>> {
+        self.serving.clone()
     }
 
     /// Swaps in a table: every request that begins after this sees it.
@@ -83,13 +103,24 @@ impl Gateway {
         orders::apply(&self.orders.lock(), &table, now);
         self.adjust_lanes(&table);
         self.traces.adopt(&table);
-        self.table.store(Some(Arc::new(table)));
+        let series = Arc::new(self.metrics.adopt(&table, self.workers.read().len(), now));
+        self.serving.store(Some(Arc::new(Serving { table: Arc::new(table), series })));
         self.published.send_replace(());
     }
 
     /// Spans, and where they go.
     pub(crate) fn traces(&self) -> &Arc<Traces> {
         &self.traces
+    }
+
+    /// What is counted, but for what workers hold.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What each worker counts.
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerCounters>> {
+        self.workers.read().clone()
     }
 
     /// Changes whenever a table has been swapped in.
@@ -142,7 +173,7 @@ impl Gateway {
 
     /// Requests ever begun.
     pub fn requests_total(&self) -> u64 {
-        self.workers.read().iter().map(|one| one.requests.load(Ordering::Relaxed)).sum()
+        self.workers.read().iter().map(|one| one.requests.get()).sum()
     }
 
     pub(crate) fn add_worker(&self) -> Arc<WorkerCounters> {

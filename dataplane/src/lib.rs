@@ -98,7 +98,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     let control_plane = settings.control_plane;
     let control =
         Control { control_plane, identification, activation, gateway: gateway.clone(), board: board.clone() };
-    let admin_http = Admin { instance: instance.as_str().into(), board: board.clone() };
+    let admin_http = Admin::new(board.clone(), gateway.clone());
 
     let (restored, restoring) = mpsc::sync_channel(1);
     let (stop, stopping) = oneshot::channel();

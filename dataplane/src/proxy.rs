@@ -93,7 +93,8 @@ impl Exchange {
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
         let timing = Timing::new(&self.session, route);
         self.caller = self.authenticate(&route.chain, &mut parts, normalised.as_deref(), &timing).await?;
-        limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing).await?;
+        let would_limit = &self.would_limit;
+        limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing, would_limit).await?;
         let path = normalised.map_or(Cow::Borrowed(parts.uri.path()), Cow::Owned);
         let hash_on = route.upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));

@@ -13,5 +13,6 @@ pub mod fleet;
 pub mod load;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod upstream;
 pub mod wait;

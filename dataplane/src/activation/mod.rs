@@ -9,6 +9,7 @@ pub mod listeners;
 use crate::disk::{Disk, LoadError};
 use crate::gateway::Gateway;
 use crate::status::{Board, Identity};
+use crate::telemetry::metrics::Applied;
 use candidate::{Build, Candidate};
 use listeners::Listeners;
 use policy::diagnostic::{Code, Diagnostic};
@@ -54,6 +55,17 @@ impl Activation {
     /// Builds the snapshot beside what runs and opens what it needs. Nothing changes; the one prepared before is
     /// forgotten.
     pub async fn prepare(&mut self, snapshot: Snapshot) -> Result<(), Vec<Diagnostic>> {
+        let begun = Instant::now();
+        let prepared = self.try_prepare(snapshot).await;
+        let metrics = self.gateway.metrics();
+        metrics.prepared(begun.elapsed());
+        if prepared.is_err() {
+            metrics.applied(Applied::Rejected);
+        }
+        prepared
+    }
+
+    async fn try_prepare(&mut self, snapshot: Snapshot) -> Result<(), Vec<Diagnostic>> {
         self.prepared = None;
         refuse_nameless(&snapshot)?;
         self.refuse_foreign(&snapshot)?;
@@ -66,7 +78,12 @@ impl Activation {
     pub async fn commit(&mut self, version: u64) -> Result<Committed, NotPrepared> {
         let begun = Instant::now();
         match self.prepared.take_if(|candidate| candidate.snapshot.version == version) {
-            Some(candidate) => Ok(self.activate(candidate, begun).await),
+            Some(candidate) => {
+                let committed = self.activate(candidate, begun).await;
+                self.gateway.metrics().applied(Applied::Committed);
+                self.gateway.metrics().committed(committed.took);
+                Ok(committed)
+            }
             None => {
                 Err(NotPrepared { version, prepared: self.prepared.as_ref().map(|c| c.snapshot.version) })
             }
@@ -75,12 +92,15 @@ impl Activation {
 
     /// Forgets the prepared snapshot, if it is this one, and frees the ports it had reserved.
     pub fn abort(&mut self, version: u64) {
-        self.prepared.take_if(|candidate| candidate.snapshot.version == version);
+        if self.prepared.take_if(|candidate| candidate.snapshot.version == version).is_some() {
+            self.gateway.metrics().applied(Applied::Aborted);
+        }
     }
 
     /// Forgets whatever is prepared: nobody is left who could commit it.
     pub fn abandon(&mut self) {
         if let Some(candidate) = self.prepared.take() {
+            self.gateway.metrics().applied(Applied::Aborted);
             tracing::info!(version = candidate.snapshot.version, "prepared config dropped");
         }
     }
@@ -125,8 +145,10 @@ impl Activation {
             Ok(candidate) => {
                 tracing::info!(version, path = %self.disk.path().display(), "serving the snapshot on disk");
                 self.activate(candidate, begun).await;
+                self.gateway.metrics().applied(Applied::Restored);
             }
             Err(diagnostics) => {
+                self.gateway.metrics().applied(Applied::Rejected);
                 tracing::error!(version, problems = %one_line(&diagnostics), "cannot serve the snapshot on disk");
             }
         }

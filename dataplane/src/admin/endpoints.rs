@@ -1,28 +1,42 @@
 //! The answers of the admin HTTP, one function for all of them: they depend on the path and on what runs.
 
+use super::Admin;
 use crate::status::{NotReady, Running};
+use crate::telemetry::metrics::Format;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-pub(super) fn answer<B>(request: &Request<B>, instance: &str, running: &Running) -> Response<Full<Bytes>> {
-    let endpoint: fn(&str, &Running) -> Response<Full<Bytes>> = match request.uri().path() {
-        "/health" => health,
-        "/livez" => |_, _| text(StatusCode::OK, "ok"),
-        "/readyz" => |_, running| ready(running),
-        _ => return text(StatusCode::NOT_FOUND, "not found; here are /health, /livez and /readyz"),
-    };
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return endpoint(instance, running);
+pub(super) async fn answer<B>(request: Request<B>, admin: &Admin) -> Response<Full<Bytes>> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/health" | "/livez" | "/readyz" | "/metrics" if !reads => only_reads(),
+        "/health" => health(&admin.instance, &admin.board.get()),
+        "/livez" => text(StatusCode::OK, "ok"),
+        "/readyz" => ready(&admin.board.get()),
+        "/metrics" => metrics(request.headers(), admin).await,
+        _ => text(StatusCode::NOT_FOUND, "not found; here are /health, /livez, /readyz and /metrics"),
     }
+}
+
+fn only_reads() -> Response<Full<Bytes>> {
     let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
     refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     refusal
+}
+
+/// What Prometheus scrapes.
+async fn metrics(headers: &HeaderMap, admin: &Admin) -> Response<Full<Bytes>> {
+    let format = Format::of(headers);
+    match admin.metrics(format).await {
+        Ok(page) => response(StatusCode::OK, format.content_type(), page),
+        Err(panicked) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("no metrics: {panicked}")),
+    }
 }
 
 /// The facts for a person or a dashboard; always 200 while the process answers.

@@ -1,8 +1,11 @@
-//! The admin HTTP: whether this process lives, whether it may get traffic, and what it runs.
+//! The admin HTTP: whether this process lives, whether it may get traffic, what it runs and what it has counted.
 
 mod endpoints;
 
+use crate::clock;
+use crate::gateway::Gateway;
 use crate::status::Board;
+use crate::telemetry::metrics::{Format, scrape};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -11,23 +14,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
 
 /// Probes and people; more at once is a mistake or an attack, and waits in the accept queue.
 const MAX_CONNECTIONS: usize = 128;
+
+/// With many routes a page is long: whoever asks for many at once gets them one after the other.
+const SCRAPES_AT_ONCE: usize = 1;
 
 /// A client that does not send a request in this time is disconnected.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the answers are made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admin {
     /// This instance's name.
     pub instance: Arc<str>,
     /// What it runs.
     pub board: Board,
+    /// What it has counted.
+    pub gateway: Arc<Gateway>,
+    scrapes: Arc<Semaphore>,
 }
 
 impl Admin {
+    /// For one instance.
+    pub fn new(board: Board, gateway: Arc<Gateway>) -> Self {
+        let scrapes = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
+        Self { instance: gateway.instance().into(), board, gateway, scrapes }
+    }
+
     /// Serves until the runtime ends.
     pub async fn serve(self, listener: TcpListener) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -50,11 +66,19 @@ impl Admin {
         }
     }
 
+    /// The page of metrics; not written on the thread that answers probes and obeys the control plane.
+    async fn metrics(&self, format: Format) -> Result<String, JoinError> {
+        let _turn = self.scrapes.acquire().await;
+        let gateway = Arc::clone(&self.gateway);
+        spawn_blocking(move || scrape(&gateway, format, clock::now())).await
+    }
+
     async fn connection(self, stream: TcpStream) {
-        let service = service_fn(|request| {
-            let response = endpoints::answer(&request, &self.instance, &self.board.get());
-            async move { Ok::<_, Infallible>(response) }
-        });
+        let admin = &self;
+        let service =
+            service_fn(
+                move |request| async move { Ok::<_, Infallible>(endpoints::answer(request, admin).await) },
+            );
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)

@@ -9,7 +9,7 @@ async fn serving() -> (SocketAddr, Board) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let board = Board::default();
-    tokio::spawn(Admin { instance: "edge-1".into(), board: board.clone() }.serve(listener));
+    tokio::spawn(Admin::new(board.clone(), Gateway::new("edge-1".to_owned())).serve(listener));
     (address, board)
 }
 
@@ -102,7 +102,20 @@ async fn other_methods_and_paths_are_refused() {
     let post = ask(address, "POST", "/readyz").await;
     assert_eq!(status(&post), "405");
     assert!(post.to_lowercase().contains("\r\nallow: get, head\r\n"), "{post}");
-    assert_eq!(status(&ask(address, "GET", "/metrics").await), "404");
+    assert_eq!(status(&ask(address, "POST", "/metrics").await), "405");
+    assert_eq!(status(&ask(address, "GET", "/nothing").await), "404");
     assert_eq!(status(&ask(address, "POST", "/nothing").await), "404");
     assert_eq!(status(&ask(address, "GET", "/readyz?probe=1").await), "503");
+}
+
+#[tokio::test]
+async fn metrics_are_there_before_the_first_config() {
+    let (address, _board) = serving().await;
+    let answer = ask(address, "GET", "/metrics").await;
+    assert_eq!(status(&answer), "200");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+    assert!(body(&answer).contains("\ngateway_config_version 0\n"), "{answer}");
+    assert!(body(&answer).contains("gateway=\"edge-1\"} 1\n"), "{answer}");
+    assert!(!body(&answer).contains("gateway_requests_total"), "{answer}");
+    assert_eq!(body(&ask(address, "HEAD", "/metrics").await), "");
 }

@@ -20,7 +20,7 @@ use hyper::body::{Body as _, Incoming};
 use policy::concurrency::Slot;
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
-use policy::retry::RetryPolicy;
+use policy::retry::{NoRetry, RetryPolicy};
 use policy::table::Route;
 use policy::trace::TRACEPARENT;
 use policy::upstream::Target;
@@ -134,7 +134,11 @@ impl<'a> Sending<'a> {
             return None;
         }
         let unsent = outcome == Outcome::ConnectFailure;
-        let backoff = policy.next(self.exchange.attempts(), outcome, method, unsent, self.now()).ok()?;
+        let next = policy.next(self.exchange.attempts(), outcome, method, unsent, self.now());
+        if next == Err(NoRetry::Budget) {
+            self.exchange.retry_was_denied();
+        }
+        let backoff = next.ok()?;
         let in_time =
             self.timing.route_deadline.is_none_or(|deadline| self.timing.session.now() + backoff < deadline);
         if !in_time {

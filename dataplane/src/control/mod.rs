@@ -70,15 +70,18 @@ impl Control {
         let endpoint = endpoint(&self.control_plane);
         let mut backoff = Backoff::default();
         let mut reported = String::new();
+        let metrics = Arc::clone(self.gateway.metrics());
         loop {
             let begun = Instant::now();
             let ended = match Session::join(&endpoint, &mut self).await {
                 Ok(session) => {
                     reported.clear();
+                    metrics.connected(true);
                     session.serve().await
                 }
                 Err(ended) => ended,
             };
+            metrics.connected(false);
             self.activation.abandon();
             backoff.session_lasted(begun.elapsed());
             let wait = backoff.next(fastrand::f64());

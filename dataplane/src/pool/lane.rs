@@ -91,9 +91,14 @@ impl Lane {
         Some(LanePermit { lane: self.clone(), permit: Some(permit) })
     }
 
+    /// Requests that wait for a permit.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether an idle connection is better closed, so that a request on another worker can open one.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     pub(crate) fn connect_failed(&self, error: &dyn std::fmt::Display) {

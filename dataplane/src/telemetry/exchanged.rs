@@ -35,6 +35,10 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) route: Option<&'a Route>,
     /// Every attempt, in order.
     pub(crate) tries: &'a [Try],
+    /// There would have been another, had the budget of retries allowed it.
+    pub(crate) retry_denied: bool,
+    /// A rate limit would have refused it, but for its shadow mode.
+    pub(crate) would_limit: bool,
     /// What the client got; 499 when it left before a response began.
     pub(crate) status: u16,
     /// Why the gateway answered itself, or how a response that had begun broke off. None: the target's answer, whole.

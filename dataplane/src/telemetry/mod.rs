@@ -3,11 +3,13 @@
 #[allow(dead_code, reason = "until all who tell of an exchange are there")]
 mod exchanged;
 
+pub(crate) mod metrics;
 pub(crate) mod traces;
 
 pub(crate) use exchanged::{Exchanged, Try, TryEnd};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, WorkerCounters};
+use metrics::Metrics;
 use policy::table::Edge;
 use std::sync::Arc;
 use traces::Traces;
@@ -15,15 +17,26 @@ use traces::Traces;
 /// One worker's share of it.
 pub(crate) struct WorkerTelemetry {
     traces: Arc<Traces>,
+    metrics: Arc<Metrics>,
+    counters: Arc<WorkerCounters>,
+    worker: usize,
 }
 
 impl WorkerTelemetry {
-    pub(crate) fn new(gateway: &Gateway) -> Self {
-        Self { traces: gateway.traces().clone() }
+    /// Of the worker at this position.
+    pub(crate) fn new(gateway: &Gateway, worker: usize, counters: Arc<WorkerCounters>) -> Self {
+        Self { traces: gateway.traces().clone(), metrics: gateway.metrics().clone(), counters, worker }
+    }
+
+    /// An exchange begins, which will be told of.
+    pub(crate) fn exchange_began(&self) {
+        self.counters.began.add_one();
     }
 
     /// An exchange is over.
     pub(crate) fn tell(&self, _edge: &Edge, of: &Exchanged<'_>) {
+        self.counters.over.add_one();
+        self.metrics.count(&self.counters, self.worker, of);
         if let Some(trace) = of.trace {
             self.traces.export(trace, of);
         }

@@ -3,10 +3,11 @@
 use super::{Command, Drained, Peer};
 use crate::connection::session::{Limits, Session};
 use crate::connection::{self, goodbye};
-use crate::gateway::{Gateway, WorkerCounters};
+use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
 use crate::telemetry::WorkerTelemetry;
+use crate::telemetry::metrics::TableSeries;
 use arc_swap::{ArcSwapOption, Cache};
 use policy::rejection::Rejection;
 use policy::table::RouteTable;
@@ -33,17 +34,32 @@ const SCRATCH: usize = 64 * 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// The table that a request runs by, in a handle that costs nothing to hold: its count is not shared between threads.
-pub(crate) struct TableHandle(Arc<RouteTable>);
+pub(crate) struct TableHandle {
+    table: Arc<RouteTable>,
+    series: Arc<TableSeries>,
+}
+
+impl TableHandle {
+    pub(crate) fn new(serving: &Serving) -> Self {
+        let Serving { table, series } = serving;
+        Self { table: table.clone(), series: series.clone() }
+    }
+
+    /// Where its requests are counted.
+    pub(crate) fn series(&self) -> &TableSeries {
+        &self.series
+    }
+}
 
 impl Deref for TableHandle {
     type Target = RouteTable;
 
     fn deref(&self) -> &RouteTable {
-        &self.0
+        &self.table
     }
 }
 
-type TableCache = Cache<Arc<ArcSwapOption<RouteTable>>, Option<Arc<RouteTable>>>;
+type TableCache = Cache<Arc<ArcSwapOption<Serving>>, Option<Arc<Serving>>>;
 
 /// A worker, seen from the tasks on its thread.
 pub(crate) struct Worker {
@@ -106,14 +122,15 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
 impl Worker {
     fn new(index: usize, peers: Arc<[Peer]>, gateway: Arc<Gateway>) -> Rc<Self> {
         let counters = peers[index].counters.clone();
+        let telemetry = WorkerTelemetry::new(&gateway, index, counters.clone());
         Rc::new(Self {
             pool: Pool::default(),
-            telemetry: WorkerTelemetry::new(&gateway),
+            telemetry,
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             counters,
             index,
             peers,
-            table: RefCell::new((Cache::new(gateway.table_cell()), None)),
+            table: RefCell::new((Cache::new(gateway.serving_cell()), None)),
             limits: RefCell::default(),
             listening: RefCell::default(),
             sessions: RefCell::default(),
@@ -128,8 +145,8 @@ impl Worker {
     pub(crate) fn table(&self) -> Option<Rc<TableHandle>> {
         let (cache, known) = &mut *self.table.borrow_mut();
         let current = cache.load().as_ref()?;
-        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.0, current)) {
-            *known = Some(Rc::new(TableHandle(current.clone())));
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.table, &current.table)) {
+            *known = Some(Rc::new(TableHandle::new(current)));
         }
         known.clone()
     }
@@ -153,9 +170,7 @@ impl Worker {
     }
 
     pub(crate) fn count_request(&self) {
-        // this thread alone writes it: no need for an atomic addition
-        let requests = &self.counters.requests;
-        requests.store(requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.counters.requests.add_one();
     }
 
     /// What the current config demands of new connections.

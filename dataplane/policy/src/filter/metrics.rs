@@ -1,8 +1,10 @@
 //! `metrics`: counters and histograms of the requests, for Prometheus.
 //!
+//! Without the filter they are on: what it is there for is to turn them off, for a route or for all.
+//!
 //! ```yaml
 //! - metrics:
-//!     enabled: true
+//!     enabled: false
 //! ```
 
 use crate::config::leaf::Fault;
@@ -17,6 +19,13 @@ pub struct MetricsConfig {
     /// Default: true.
     #[serde(default = "yes")]
     pub enabled: bool,
+}
+
+/// Requests are counted unless a config says otherwise.
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { enabled: yes() }
+    }
 }
 
 fn yes() -> bool {

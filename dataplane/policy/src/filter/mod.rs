@@ -99,6 +99,7 @@ pub const SERVED: &[FilterKind] = &[
     FilterKind::RequestId,
     FilterKind::Headers,
     FilterKind::BodyLimit,
+    FilterKind::Metrics,
     FilterKind::Tracing,
 ];
 

@@ -43,6 +43,8 @@ pub struct RateLimit {
 pub enum Verdict {
     /// It goes on.
     Pass,
+    /// It goes on, though it is over the limit: shadow mode.
+    WouldLimit,
     /// It goes on after this time; its place is taken whether it waits or not.
     Wait(Duration),
     /// It is refused.
@@ -172,7 +174,7 @@ impl RateLimit {
             }
             Err(_) if shadow => {
                 counts.would_limit();
-                Verdict::Pass
+                Verdict::WouldLimit
             }
             Err(retry_after) => {
                 counts.limited();

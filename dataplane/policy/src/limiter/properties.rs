@@ -116,6 +116,7 @@ proptest! {
             let wait = match limit.decide(0, now) {
                 Verdict::Pass => Duration::ZERO,
                 Verdict::Wait(wait) => wait,
+                Verdict::WouldLimit => unreachable!("not in shadow mode"),
                 Verdict::Limit(_) => {
                     let too_long = now.until(free_at) + slack > config.max_wait().get();
                     prop_assert!(waiting >= burst as usize || too_long, "{} wait, free at {:?}", waiting, free_at);

@@ -12,10 +12,11 @@ fn at(millis: u64) -> Now {
     Now::from_nanos(millis * 1_000_000)
 }
 
-/// P: passes; L: is refused; a number: waits so many milliseconds.
+/// P: passes; W: passes in shadow mode alone; L: is refused; a number: waits so many milliseconds.
 fn told(limit: &RateLimit, key: u64, times: &[u64]) -> String {
     let told = times.iter().map(|millis| match limit.decide(key, at(*millis)) {
         Verdict::Pass => "P".to_owned(),
+        Verdict::WouldLimit => "W".to_owned(),
         Verdict::Wait(wait) => wait.as_millis().to_string(),
         Verdict::Limit(_) => "L".to_owned(),
     });
@@ -92,9 +93,9 @@ fn a_refusal_tells_the_quota_in_whole_seconds() {
 }
 
 #[test]
-fn shadow_mode_changes_no_verdict_and_counts_what_it_would_have_done() {
+fn shadow_mode_refuses_nothing_and_says_and_counts_what_it_would_have_done() {
     let limit = limit(r#"{"qps": 10, "burst": 1, "algorithm": "leaky_bucket", "shadow": true}"#);
-    assert_eq!(told(&limit, 0, &[0, 0, 0, 0]), "P P P P");
+    assert_eq!(told(&limit, 0, &[0, 0, 0, 0]), "P P W W");
     let view = limit.view(at(0));
     assert!(view.shadow && limit.shadow());
     assert_eq!((view.passed, view.delayed, view.limited, view.would_limit), (1, 1, 0, 2));

@@ -7,6 +7,7 @@ use crate::filter::authorize::Authorize;
 use crate::filter::cors::Cors;
 use crate::filter::headers::HeaderRules;
 use crate::filter::ip::IpRules;
+use crate::filter::metrics::MetricsConfig;
 use crate::filter::request_id::RequestIdConfig;
 use crate::filter::tracing::{Tracing, TracingConfig};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Edge {
     pub cors: Option<Arc<Cors>>,
     /// Where nothing is to be traced, none.
     pub tracing: Option<Tracing>,
+    /// Whether it is counted.
+    pub metrics: MetricsConfig,
 }
 
 /// In the order in which they run; the response meets them in reverse, a refusal too.
@@ -46,6 +49,7 @@ impl Edge {
             match filter {
                 FilterConfig::RequestId(config) => edge.request_id = config.clone(),
                 FilterConfig::Cors(config) => edge.cors = Some(Cors::new(config)),
+                FilterConfig::Metrics(config) => edge.metrics = config.clone(),
                 _ => {}
             }
         }
@@ -71,7 +75,10 @@ impl Chain {
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
                 // these are the edge's
-                FilterConfig::RequestId(_) | FilterConfig::Cors(_) | FilterConfig::Tracing(_) => {}
+                FilterConfig::RequestId(_)
+                | FilterConfig::Cors(_)
+                | FilterConfig::Metrics(_)
+                | FilterConfig::Tracing(_) => {}
                 // these are the guard's
                 FilterConfig::RateLimit(_)
                 | FilterConfig::CircuitBreaker(_)
@@ -79,7 +86,7 @@ impl Chain {
                 | FilterConfig::Retry(_) => {}
                 FilterConfig::Auth(config) => auth.push(config),
                 // refused for serving until they run
-                FilterConfig::ForwardAuth(_) | FilterConfig::Logging(_) | FilterConfig::Metrics(_) => {}
+                FilterConfig::ForwardAuth(_) | FilterConfig::Logging(_) => {}
             }
         }
         if !auth.is_empty() {

@@ -51,6 +51,8 @@ fn exchanged<'a>(table: &'a RouteTable, tries: &'a [Try], trace: &'a Trace, bega
         table: None,
         route_at: Some(0),
         route: table.routes.first(),
+        retry_denied: false,
+        would_limit: false,
         tries,
         status: 200,
         reason: None,

@@ -1,0 +1,283 @@
+//! What is counted of each route and upstream, found by the position of the route in its table.
+//!
+//! A table brings the series of its routes along, so that a request looks up no name. They are kept by name: whatever a
+//! config changes, a route that stays goes on counting where it was.
+
+use super::count::{Count, Exemplar, Exemplars, Histogram, PerWorker, zeros};
+use super::pairs::{PairCounts, Pairs};
+use crate::telemetry::{Exchanged, TryEnd};
+use policy::clock::Now;
+use policy::table::{Route, RouteTable};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long what is gone can still be read: a few scrapes, and a route that was taken out by mistake is back by then.
+pub(super) const KEPT: Duration = Duration::from_secs(600);
+
+/// The name under which requests are counted that no route takes; no route can have it.
+pub(super) const NO_ROUTE: &str = "<none>";
+
+/// What becomes of a retry, or of the wish for one.
+pub(super) const RETRY_OUTCOMES: [&str; 4] = ["success", "failure", "abandoned", "denied"];
+const SUCCESS: usize = 0;
+const FAILURE: usize = 1;
+const ABANDONED: usize = 2;
+const DENIED: usize = 3;
+
+/// Attempts at the targets of an upstream, to the head of the response.
+pub(super) type UpstreamSeries = PerWorker<Histogram>;
+
+/// Everything that is counted of a route.
+#[derive(Debug)]
+pub(super) struct RouteSeries {
+    pub(super) pairs: Pairs,
+    pub(super) workers: PerWorker<OfRoute>,
+    limits: AtomicBool,
+    retries: AtomicBool,
+}
+
+/// What one worker counts of it.
+#[derive(Debug)]
+pub(super) struct OfRoute {
+    pub(super) pairs: PairCounts,
+    pub(super) duration: Histogram,
+    pub(super) exemplars: Exemplars,
+    pub(super) limited: Count,
+    pub(super) would_limit: Count,
+    pub(super) retries: [Count; RETRY_OUTCOMES.len()],
+}
+
+impl Default for OfRoute {
+    fn default() -> Self {
+        Self {
+            pairs: PairCounts::default(),
+            duration: Histogram::default(),
+            exemplars: Exemplars::default(),
+            limited: Count::default(),
+            would_limit: Count::default(),
+            retries: zeros(),
+        }
+    }
+}
+
+impl RouteSeries {
+    fn new(workers: usize) -> Self {
+        let (limits, retries) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { pairs: Pairs::default(), workers: PerWorker::new(workers), limits, retries }
+    }
+
+    /// A limit that has refused nothing yet is shown with its zero.
+    fn expect(&self, route: &Route) {
+        self.limits.store(!route.guard.limits.is_empty(), Ordering::Relaxed);
+        self.retries.store(route.guard.retry.is_some(), Ordering::Relaxed);
+    }
+
+    pub(super) fn has_limits(&self) -> bool {
+        self.limits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_retries(&self) -> bool {
+        self.retries.load(Ordering::Relaxed)
+    }
+}
+
+/// What the exchanges of a table are counted in, by the positions of its routes.
+#[derive(Debug, Default)]
+pub(crate) struct TableSeries {
+    routes: Box<[Option<Entry>]>,
+    unrouted: Option<Entry>,
+    /// Which upstreams are shown, by their positions in the table.
+    upstreams: Box<[bool]>,
+}
+
+/// A route that is counted.
+#[derive(Debug)]
+pub(super) struct Entry {
+    route: Arc<RouteSeries>,
+    /// None where the gateway answers itself.
+    upstream: Option<Arc<UpstreamSeries>>,
+}
+
+impl TableSeries {
+    /// The position of a route; `None`: no route.
+    pub(super) fn entry(&self, route: Option<usize>) -> Option<&Entry> {
+        match route {
+            Some(at) => self.routes.get(at)?.as_ref(),
+            None => self.unrouted.as_ref(),
+        }
+    }
+
+    /// Whether any request is counted.
+    pub(super) fn counts_any(&self) -> bool {
+        self.unrouted.is_some() || self.routes.iter().any(Option::is_some)
+    }
+
+    pub(super) fn counts_route(&self, at: usize) -> bool {
+        self.routes.get(at).is_some_and(Option::is_some)
+    }
+
+    pub(super) fn shows_upstream(&self, at: usize) -> bool {
+        self.upstreams.get(at).is_some_and(|shown| *shown)
+    }
+}
+
+impl Entry {
+    /// Counts an exchange that is over, on the thread of its worker.
+    pub(super) fn count(&self, worker: usize, of: &Exchanged<'_>) {
+        let Some(mine) = self.route.workers.of(worker) else { return };
+        mine.pairs.add_one(self.route.pairs.position(of.method, of.status));
+        let bucket = mine.duration.observe(of.duration);
+        if let Some(trace) = of.trace.filter(|trace| trace.sampled()) {
+            let unix_millis = of.unix_nanos / 1_000_000 + of.duration.as_millis() as u64;
+            let seconds = of.duration.as_secs_f64();
+            mine.exemplars.put(bucket, Exemplar { trace_id: trace.trace_id(), seconds, unix_millis });
+        }
+        if of.would_limit {
+            mine.would_limit.add_one();
+        }
+        if of.local && of.reason == Some(RATE_LIMITED) {
+            mine.limited.add_one();
+        }
+        if of.retry_denied {
+            mine.retries[DENIED].add_one();
+        }
+        for (at, one) in of.tries.iter().enumerate() {
+            if at > 0 {
+                mine.retries[outcome(one.ended)].add_one();
+            }
+            if one.ended != TryEnd::Abandoned
+                && let Some(upstream) = self.upstream.as_ref().and_then(|upstream| upstream.of(worker))
+            {
+                upstream.observe(one.took);
+            }
+        }
+    }
+}
+
+/// The reason of `Rejection::RateLimited`.
+const RATE_LIMITED: &str = "rate_limited";
+
+fn outcome(ended: TryEnd) -> usize {
+    match ended {
+        TryEnd::Status(status) if status < 500 => SUCCESS,
+        TryEnd::Status(_) | TryEnd::Failed(_) => FAILURE,
+        TryEnd::Abandoned => ABANDONED,
+    }
+}
+
+/// All series of the process.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    pub(super) routes: Kept<RouteSeries>,
+    pub(super) upstreams: Kept<UpstreamSeries>,
+}
+
+impl Registry {
+    /// A table is about to serve: its routes go on where those of the same names were.
+    pub(super) fn adopt(&mut self, table: &RouteTable, workers: usize, now: Now) -> TableSeries {
+        self.forget(now);
+        self.routes.expect_none(now);
+        self.upstreams.expect_none(now);
+
+        let upstreams: Box<[bool]> = shown_upstreams(table);
+        for (upstream, shown) in table.upstreams.iter().zip(&upstreams) {
+            match shown {
+                true => drop(self.upstreams.expect(&upstream.name, || PerWorker::new(workers))),
+                false => self.upstreams.remove(&upstream.name),
+            }
+        }
+        let routes = table.routes.iter().map(|route| self.entry(route, workers)).collect();
+        let no_route = Arc::from(NO_ROUTE);
+        let unrouted = match table.unrouted.metrics.enabled {
+            true => {
+                let route = self.routes.expect(&no_route, || RouteSeries::new(workers));
+                Some(Entry { route, upstream: None })
+            }
+            false => {
+                self.routes.remove(&no_route);
+                None
+            }
+        };
+        TableSeries { routes, unrouted, upstreams }
+    }
+
+    fn entry(&mut self, route: &Route, workers: usize) -> Option<Entry> {
+        if !route.chain.edge.metrics.enabled {
+            self.routes.remove(&route.name);
+            return None;
+        }
+        let series = self.routes.expect(&route.name, || RouteSeries::new(workers));
+        series.expect(route);
+        Some(Entry { route: series, upstream: self.upstreams.get(&route.upstream.name) })
+    }
+
+    /// What has been gone for long enough.
+    pub(super) fn forget(&mut self, now: Now) {
+        self.routes.forget(now);
+        self.upstreams.forget(now);
+    }
+}
+
+/// All but those whose routes are not counted, none of them.
+fn shown_upstreams(table: &RouteTable) -> Box<[bool]> {
+    let mut used: HashMap<&str, bool> = HashMap::new();
+    for route in &table.routes {
+        *used.entry(&route.upstream.name).or_default() |= route.chain.edge.metrics.enabled;
+    }
+    let shown = |name| used.get(name).copied().unwrap_or(table.unrouted.metrics.enabled);
+    table.upstreams.iter().map(|upstream| shown(&*upstream.name)).collect()
+}
+
+/// Series by name, those that are gone for a while too.
+#[derive(Debug)]
+pub(super) struct Kept<S>(HashMap<Arc<str>, Known<S>>);
+
+#[derive(Debug)]
+struct Known<S> {
+    series: Arc<S>,
+    gone: Option<Now>,
+}
+
+impl<S> Default for Kept<S> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<S> Kept<S> {
+    /// Whatever is not expected again from now on is gone.
+    fn expect_none(&mut self, now: Now) {
+        self.0.values_mut().for_each(|known| known.gone = known.gone.or(Some(now)));
+    }
+
+    /// That of a name: the one that is there, or a new one.
+    fn expect(&mut self, name: &Arc<str>, new: impl FnOnce() -> S) -> Arc<S> {
+        let known = self.0.entry(Arc::clone(name));
+        let known = known.or_insert_with(|| Known { series: Arc::new(new()), gone: None });
+        known.gone = None;
+        Arc::clone(&known.series)
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<S>> {
+        self.0.get(name).map(|known| Arc::clone(&known.series))
+    }
+
+    /// At once, for nobody wants it counted any more.
+    fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    fn forget(&mut self, now: Now) {
+        self.0.retain(|_, known| known.gone.is_none_or(|gone| now.since(gone) < KEPT));
+    }
+
+    /// By name.
+    pub(super) fn all(&self) -> Vec<(Arc<str>, Arc<S>)> {
+        let mut all: Vec<_> =
+            self.0.iter().map(|(name, known)| (Arc::clone(name), Arc::clone(&known.series))).collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        all
+    }
+}
