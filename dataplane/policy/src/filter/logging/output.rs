@@ -69,7 +69,7 @@ impl fmt::Display for LogOutput {
 }
 
 impl LogOutputs {
-    /// In the order of the config; [`LogOutputs::check`] sees to it that there is one, and none twice.
+    /// In the order of the config; `LogOutputs::check` sees to it that there is one, and none twice.
     pub fn as_slice(&self) -> &[LogOutput] {
         &self.0
     }
