@@ -52,7 +52,7 @@ impl Exchange {
         let max_target = self.session.limits().max_target_bytes;
         let path = request::normalised_path(&parts.method, &parts.uri, max_target)?;
         let inbound = Inbound::examine(&parts.headers, &parts.method, parts.version)?;
-        if inbound.chunked && self.session.may_name_length() {
+        if inbound.chunked && !self.session.is_plainly_chunked() {
             return Err(Rejection::InvalidFraming);
         }
         self.check_length(&parts.headers)?;

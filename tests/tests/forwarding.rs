@@ -5,7 +5,7 @@ use http_body_util::Full;
 use std::process::Command;
 use tests::client::{RawClient, RawResponse, get, send};
 use tests::config;
-use tests::fleet::Fleet;
+use tests::fleet::{Fleet, Setup};
 use tests::ports::lease;
 use tests::process::Process;
 use tests::upstream::{After, Upstream};
@@ -114,6 +114,24 @@ async fn responses_without_a_body_keep_the_connection_in_step() {
             assert!(response.body.is_empty());
         }
     }
+}
+
+/// The body counted as still to come: neither connection was used again, and the client's next chunked request refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_trailers_has_ended_with_them() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
+    let upstream = Upstream::answering(answer, After::KeepOpen).await;
+    let setup = Setup { workers: 1, ..Setup::default() };
+    let fleet = Fleet::start_with(setup, |port| config::forward_all(port, upstream.address())).await;
+    let mut client = RawClient::connect(fleet.address(0)).await;
+    for turn in 1..=3 {
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n")
+            .await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.trailers.len()), (200, 1), "turn {turn}: {response:?}");
+    }
+    assert_eq!(upstream.connections().len(), 1, "one connection served all three");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use crate::path;
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 use std::borrow::Cow;
 
 /// The one normalised path that routing, filters, logs and the target see; borrowed only when it is the path of `uri`
@@ -52,7 +52,8 @@ pub fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), Rejection> {
     }
 }
 
-/// The host by which the route is found: an absolute-form target must agree with `Host` (RFC 9112 §3.2.2).
+/// The host by which the route is found: an absolute-form target must agree with `Host` (RFC 9112 §3.2.2), and only
+/// HTTP/1.0 may leave `Host` out beside one (§3.2).
 ///
 /// # Errors
 /// [`Rejection::InvalidHost`] when there is none, or two that differ, or one that is none.
@@ -61,6 +62,7 @@ pub fn host_of(parts: &Parts) -> Result<Host<'_>, Rejection> {
     match (parts.uri.authority(), header) {
         (None, Some(host)) => Ok(host),
         (None, None) => Err(Rejection::InvalidHost),
+        (Some(_), None) if parts.version == Version::HTTP_11 => Err(Rejection::InvalidHost),
         (Some(authority), header) => {
             let host = parse_host(authority.as_str().as_bytes())?;
             if header.is_some_and(|header| header != host) { Err(Rejection::InvalidHost) } else { Ok(host) }

@@ -85,7 +85,8 @@ impl HttpBody for Streamed {
                 if self.limit > 0 && self.seen > self.limit {
                     return self.refuse(BodyFault::TooLarge);
                 }
-                if self.incoming.is_end_stream() {
+                // behind trailers hyper asks for no more
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.session.body_done(self.exchange);
                 }
                 Poll::Ready(Some(Ok(frame)))

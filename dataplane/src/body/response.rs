@@ -79,7 +79,8 @@ impl FromUpstream {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len() as u64);
                 }
-                if self.incoming.is_end_stream() {
+                // behind trailers hyper asks for no more
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.ended(session);
                 }
                 Poll::Ready(Some(Ok(frame)))

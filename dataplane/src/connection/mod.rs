@@ -175,6 +175,10 @@ impl Verdict {
             Some(431) => Verdict::Refuse(Rejection::HeadTooLarge),
             Some(414) => Verdict::Refuse(Rejection::TargetTooLong),
             Some(_) => Verdict::Refuse(Rejection::MalformedRequest),
+            // the preface of HTTP/2, to which hyper says nothing at all
+            None if error.is_parse() && session.phase() == Phase::Head && session.is_flushed() => {
+                Verdict::Refuse(Rejection::MalformedRequest)
+            }
             None => {
                 tracing::debug!(peer = %session.peer, %error, "connection ended with an error");
                 Verdict::Abort

@@ -11,7 +11,7 @@ use crate::listener::ListenerState;
 use crate::worker::Worker;
 use http::HeaderValue;
 use policy::config::ServerConfig;
-use policy::headers::names_length;
+use policy::headers::is_plainly_chunked;
 use policy::rejection::Rejection;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -246,10 +246,9 @@ impl Session {
         self.boundary.read(bytes);
     }
 
-    /// Whether the request's head has a `Content-Length` that the parser may have dropped. Of a head that was not seen
-    /// nothing is known.
-    pub(crate) fn may_name_length(&self) -> bool {
-        !self.head_seen.get() || names_length(&self.raw_head.borrow())
+    /// Whether a chunked request's head is beyond doubt as it came. Of a head that was not seen nothing is known.
+    pub(crate) fn is_plainly_chunked(&self) -> bool {
+        self.head_seen.get() && is_plainly_chunked(&self.raw_head.borrow())
     }
 
     /// Gives back what an idle connection does not need. What hyper has read too early is read again.

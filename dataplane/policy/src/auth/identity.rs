@@ -4,7 +4,7 @@ use super::Proven;
 use crate::config::leaf::HeaderName as Name;
 use crate::filter::Caller;
 use crate::filter::auth::AuthConfig;
-use crate::headers::is_hop_by_hop;
+use crate::headers::{forbid_trailers, is_hop_by_hop};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use std::sync::Arc;
@@ -39,15 +39,17 @@ impl Identity {
     }
 
     /// Takes out what a client says about itself, also where `_` stands for `-`: CGI-like targets see no difference.
+    /// Nor may it say so behind the body.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
-        let forged: Vec<HeaderName> = headers.keys().filter(|name| self.tells(name)).cloned().collect();
+        forbid_trailers(headers, |name| self.tells(name));
+        let forged: Vec<HeaderName> =
+            headers.keys().filter(|name| self.tells(name.as_str())).cloned().collect();
         for name in forged {
             headers.remove(name);
         }
     }
 
-    fn tells(&self, name: &HeaderName) -> bool {
-        let name = name.as_str();
+    fn tells(&self, name: &str) -> bool {
         name.get(..PREFIX.len()).is_some_and(|start| same(start, PREFIX))
             || self.names.iter().any(|ours| same(name, ours.as_str()))
     }

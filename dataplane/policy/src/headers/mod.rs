@@ -4,12 +4,16 @@
 //! the headers of each message, so that nothing is looked up that is not there.
 
 mod host;
+mod raw;
 mod reserved;
 #[cfg(test)]
 mod tests;
+mod trailer;
 
 pub use host::{Host, parse_host};
+pub use raw::is_plainly_chunked;
 pub use reserved::Reserved;
+pub(crate) use trailer::forbid as forbid_trailers;
 
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -26,7 +30,9 @@ pub struct Inbound {
     has_te: bool,
     /// `Content-Length` is there.
     has_length: bool,
-    /// The body is chunked. A parser may have dropped a `Content-Length` beside it: ask [`names_length`].
+    /// `Trailer` is there.
+    has_trailer: bool,
+    /// The body is chunked. A parser may have dropped or tidied up what stood beside it: ask [`is_plainly_chunked`].
     pub chunked: bool,
     /// A well-formed WebSocket handshake (RFC 6455 §4.1).
     pub websocket: bool,
@@ -114,13 +120,12 @@ impl Inbound {
                 | "proxy"
                 | "http2-settings" => found.has_hop_by_hop = true,
                 "te" => found.has_te = true,
+                "trailer" => found.has_trailer = true,
                 "upgrade" => {
                     found.upgrade = true;
                     upgrade_websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
                 }
-                "sec-websocket-key" => {
-                    ws_key += usize::from(value.len() == 24) + 2 * usize::from(value.len() != 24)
-                }
+                "sec-websocket-key" => ws_key += if is_websocket_key(value.as_bytes()) { 1 } else { 2 },
                 "sec-websocket-version" => {
                     ws_version += usize::from(value == "13") + 2 * usize::from(value != "13")
                 }
@@ -130,28 +135,37 @@ impl Inbound {
                 "expect" => found.has_hop_by_hop = true,
                 "via" => found.has_via = true,
                 "x-request-id" => found.has_request_id = true,
-                "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-real-ip" | "forwarded"
-                | "x-forwarded-port" => found.has_forwarding = true,
-                other if other.contains('_') && is_ours(&other.replace('_', "-")) => {
-                    found.has_forwarding = true
-                }
+                "x-real-ip" | "forwarded" => found.has_forwarding = true,
+                other if other.starts_with("x-forwarded-") => found.has_forwarding = true,
+                other if other.contains('_') => found.read_underscored(&other.replace('_', "-"))?,
                 _ => {}
             }
         }
-        if lengths > 1 || (lengths == 1 && codings == 1) {
+        if lengths + codings > 1 {
             return Err(Rejection::InvalidFraming);
         }
         if hosts > 1 {
             return Err(Rejection::InvalidHost);
         }
         let handshake = upgrade_websocket && connection_upgrade && version == Version::HTTP_11;
-        if handshake && method == Method::GET && !found.has_length {
+        if handshake && method == Method::GET && !found.has_length && !found.chunked {
             if ws_key != 1 || ws_version != 1 {
                 return Err(Rejection::InvalidHeader);
             }
             found.websocket = true;
         }
         Ok(found)
+    }
+
+    /// A name with `_`, here written with `-`: many servers read the two alike.
+    fn read_underscored(&mut self, name: &str) -> Result<(), Rejection> {
+        match name {
+            // nobody frames a message so who does not hope that somebody reads it as the real one
+            "content-length" | "transfer-encoding" => return Err(Rejection::InvalidFraming),
+            name if is_ours(name) => self.has_forwarding = true,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Reads one `Connection` value; whether it names `upgrade`.
@@ -187,18 +201,13 @@ impl Inbound {
         if self.upgrade && !self.websocket {
             headers.remove(header::UPGRADE);
         }
+        if self.has_trailer {
+            trailer::forbid(headers, trailer::is_never_trailing);
+        }
         if self.has_forwarding {
             remove_forwarding(headers, peer_is_trusted);
         }
     }
-}
-
-/// Whether the head that `raw` begins with has a `Content-Length` line, well formed or not.
-pub fn names_length(raw: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length";
-    let lines = raw.trim_ascii_start().split(|byte| *byte == b'\n');
-    let head = lines.take_while(|line| !matches!(line, [] | [b'\r']));
-    head.skip(1).any(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
 /// What is wrong with a response, or nothing; drops what must not reach the client.
@@ -206,7 +215,7 @@ pub fn names_length(raw: &[u8]) -> bool {
 /// # Errors
 /// [`Rejection::InvalidResponse`] for framing that two readers could read in two ways.
 pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Rejection> {
-    let (mut hop_by_hop, mut named, mut lengths, mut coded) = (false, false, 0, false);
+    let (mut hop_by_hop, mut named, mut lengths, mut codings) = (false, false, 0, 0);
     for (name, value) in &*headers {
         match name.as_str() {
             "content-length" => {
@@ -216,7 +225,7 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Re
                 }
             }
             "transfer-encoding" => {
-                coded = true;
+                codings += 1;
                 hop_by_hop = true;
                 if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                     return Err(Rejection::InvalidResponse);
@@ -232,7 +241,7 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Re
             _ => {}
         }
     }
-    if lengths > 1 || (lengths == 1 && coded) {
+    if lengths + codings > 1 {
         return Err(Rejection::InvalidResponse);
     }
     if switching {
@@ -276,6 +285,12 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in ["keep-alive", "proxy-connection", "http2-settings"] {
         headers.remove(name);
     }
+}
+
+/// 16 bytes in base64 (RFC 6455 §4.1).
+fn is_websocket_key(value: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    value.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
 fn te_allows_trailers(headers: &HeaderMap) -> bool {

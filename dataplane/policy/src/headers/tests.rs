@@ -120,6 +120,7 @@ fn responses_with_two_framings_are_refused() {
         &[("content-length", "5"), ("content-length", "6")],
         &[("content-length", "-1")],
         &[("transfer-encoding", "gzip")],
+        &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
     ] {
         assert_eq!(clean_response(&mut map(bad), false), Err(Rejection::InvalidResponse), "{bad:?}");
     }
@@ -158,15 +159,52 @@ fn hosts() {
     }
 }
 
+/// Alone, without one of those that are usual, it was passed on.
 #[test]
-fn a_length_is_found_in_the_head_and_nowhere_else() {
-    for (raw, expected) in [
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true),
-        ("\r\nPOST / HTTP/1.1\r\ncontent-LENGTH : 5\r\n\r\n", true),
-        ("POST / HTTP/1.1\nContent-Length:5\n\n", true),
-        ("POST / HTTP/1.1\r\nHost: a\r\n\r\n5\r\n\ncontent-length: 5", false),
-        ("POST /?content-length: HTTP/1.1\r\nX-Content-Length: 5\r\n\r\n", false),
+fn x_forwarded_client_cert_alone_is_the_clients_word() {
+    for name in ["x-forwarded-client-cert", "x-forwarded-prefix", "x_forwarded_prefix"] {
+        assert_eq!(names_after(&[(name, "6.6.6.6")], false), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(names_after(&[("x-forwarded-prefix", "/a")], true), ["x-forwarded-prefix"]);
+}
+
+#[test]
+fn framing_with_an_underscore_is_refused() {
+    for name in ["content_length", "transfer_encoding", "transfer-Encoding_", "content-length_"] {
+        let expected = if name.ends_with('_') { Ok(()) } else { Err(Rejection::InvalidFraming) };
+        assert_eq!(examine(&[(name, "5")]).map(drop), expected, "{name}");
+    }
+}
+
+/// A target that switches protocols would have taken the chunks for the first frames.
+#[test]
+fn a_websocket_handshake_with_chunks_is_none() {
+    let handshake = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-version", "13"),
+        ("transfer-encoding", "chunked"),
+    ];
+    assert!(!examine(&handshake).expect("a request like any other").websocket);
+}
+
+#[test]
+fn a_websocket_key_is_base64_of_16_bytes() {
+    for (key, good) in [
+        ("dGhlIHNhbXBsZSBub25jZQ==", true),
+        ("????????????????????????", false),
+        ("dGhlIHNhbXBsZSBub25jZQ=a", false),
+        ("dGhlIHNhbXBsZSBub25jZQ", false),
+        ("", false),
     ] {
-        assert_eq!(names_length(raw.as_bytes()), expected, "{raw:?}");
+        let handshake = [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", key),
+            ("sec-websocket-version", "13"),
+        ];
+        let websocket = examine(&handshake).map(|inbound| inbound.websocket);
+        assert_eq!(websocket, if good { Ok(true) } else { Err(Rejection::InvalidHeader) }, "{key}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Changes, Fields, HeadersConfig, Template, Vars};
 use crate::config::leaf;
+use crate::headers::forbid_trailers;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A `headers` filter at run time.
@@ -40,6 +41,8 @@ impl HeaderRules {
     /// Changes what the target gets.
     pub fn request(&self, headers: &mut HeaderMap, vars: &Vars<'_>) {
         self.remove_underscored(headers);
+        // nor as a trailer, which some servers take for a header
+        forbid_trailers(headers, |name| self.request.replaces(name));
         self.request.apply(headers, vars);
     }
 
@@ -72,6 +75,12 @@ impl Plan {
         };
         let remove = remove.iter().map(|leaf::HeaderName(name)| name.clone()).collect();
         Self { remove, set: values(set), add: values(add) }
+    }
+
+    /// Whether the sender's own value of this field, written with `-`, goes no further.
+    fn replaces(&self, name: &str) -> bool {
+        let mut replaced = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        replaced.any(|ours| ours.as_str().replace('_', "-") == name)
     }
 
     fn apply(&self, headers: &mut HeaderMap, vars: &Vars<'_>) {
