@@ -190,3 +190,5 @@ impl Verifier {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

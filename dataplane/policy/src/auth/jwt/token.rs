@@ -26,7 +26,7 @@ impl<'a> Token<'a> {
         if claims.contains('.') {
             return Err(Cause::Malformed);
         }
-        let head = object(head)?;
+        let head = json::object(&decoded(head)?).ok_or(Cause::Malformed)?;
         // RFC 7515 §4.1.11: what is critical and not understood makes a token invalid, and we understand none
         if head.contains_key("crit") {
             return Err(Cause::UnknownCritical);
@@ -43,12 +43,16 @@ impl<'a> Token<'a> {
         Ok(Self { algorithm, kid, signed, signature, claims })
     }
 
+    /// What was signed besides the head.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, Cause> {
+        decoded(self.claims)
+    }
+
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Cause> {
-        object(self.claims)
+        json::object(&self.payload()?).ok_or(Cause::Malformed)
     }
 }
 
-fn object(part: &str) -> Result<Map<String, Value>, Cause> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Cause::Malformed)?;
-    json::object(&bytes).ok_or(Cause::Malformed)
+fn decoded(part: &str) -> Result<Vec<u8>, Cause> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Cause::Malformed)
 }
