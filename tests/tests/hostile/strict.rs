@@ -19,7 +19,8 @@ pub fn messages(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
 
 fn message(bytes: &[u8]) -> Result<(Message, &[u8]), String> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("a head without an end")?;
-    let head = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is not UTF-8")?;
+    // a value may hold any bytes; for names and targets, what is no ASCII is found below
+    let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");
     let target = request_line(lines.next().unwrap_or_default())?;
     let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
