@@ -48,6 +48,14 @@ brownout *ARGS:
 keys *ARGS:
     cargo run --release -p tests --bin keys -- {{ ARGS }}
 
+# A million requests of which no two have the same path, method or host: series and memory of a data plane.
+series *ARGS:
+    cargo run --release -p tests --bin series -- {{ ARGS }}
+
+# A scrape of 1 000 routes: milliseconds, and what requests feel of it.
+scrape *ARGS:
+    cargo run --release -p tests --bin scrape -- {{ ARGS }}
+
 # Licences, advisories, banned crates (needs cargo-deny and the network).
 deny:
     cargo deny check

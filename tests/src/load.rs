@@ -6,9 +6,12 @@ use anyhow::Context as _;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// How load is put on an address.
@@ -113,4 +116,51 @@ async fn exchange(
         *connection = None;
     }
     Ok(response.outcome())
+}
+
+/// Connections of [`pipelined`], each with a share of the requests.
+const PIPELINES: usize = 8;
+
+/// Requests written at once; the answers are read meanwhile.
+const AT_ONCE: usize = 32;
+
+/// Sends one request for each number, as fast as they are answered; the answers must end in `ok`.
+pub async fn pipelined<R>(address: SocketAddr, numbers: Range<usize>, request: R) -> anyhow::Result<()>
+where
+    R: Fn(usize) -> String + Copy + Send + 'static,
+{
+    let mut clients = JoinSet::new();
+    let share = numbers.len().div_ceil(PIPELINES);
+    for client in 0..PIPELINES {
+        let first = (numbers.start + client * share).min(numbers.end);
+        clients.spawn(pipeline(address, first..(first + share).min(numbers.end), request));
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn pipeline(
+    address: SocketAddr,
+    numbers: Range<usize>,
+    request: impl Fn(usize) -> String,
+) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let numbers: Vec<usize> = numbers.collect();
+    let mut answers = Vec::new();
+    for batch in numbers.chunks(AT_ONCE) {
+        let requests: String = batch.iter().map(|number| request(*number)).collect();
+        stream.write_all(requests.as_bytes()).await?;
+        answers.clear();
+        while answers.windows(6).filter(|window| window == b"\r\n\r\nok").count() < batch.len() {
+            anyhow::ensure!(
+                stream.read_buf(&mut answers).await? > 0,
+                "closed after {}",
+                answers.escape_ascii()
+            );
+        }
+    }
+    stream.shutdown().await.context("close")
 }

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -44,9 +45,15 @@ impl Sample {
 impl Prometheus {
     /// Scrapes these addresses, each under a name of its own as the label `instance`.
     pub async fn start(targets: &[(&str, SocketAddr)]) -> Self {
+        Self::start_with(targets, None).await
+    }
+
+    /// The same with a file of rules.
+    pub async fn start_with(targets: &[(&str, SocketAddr)], rules: Option<&Path>) -> Self {
+        let rules = rules.map(|path| format!("rule_files: ['{}']\n", path.display())).unwrap_or_default();
         let mut config = format!(
-            "global: {{scrape_interval: {INTERVAL}, scrape_timeout: {INTERVAL}}}\n\
-             scrape_configs:\n- job_name: gateway\n  static_configs:\n"
+            "global: {{scrape_interval: {INTERVAL}, scrape_timeout: {INTERVAL}, evaluation_interval: {INTERVAL}}}\n\
+             {rules}scrape_configs:\n- job_name: mini-gateway\n  static_configs:\n"
         );
         for (name, address) in targets {
             let _ = writeln!(config, "  - {{targets: ['{address}'], labels: {{instance: {name}}}}}");
@@ -100,13 +107,39 @@ impl Prometheus {
             .collect()
     }
 
+    /// Every rule by its name with what Prometheus says of its health, once all have been evaluated.
+    pub async fn rules(&self) -> Vec<(String, String)> {
+        eventually("the rules are evaluated", async || {
+            let data = self.get("rules").await;
+            let rules: Vec<_> = data["groups"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|group| group["rules"].as_array().into_iter().flatten())
+                .map(|rule| {
+                    [&rule["name"], &rule["health"]].map(|text| text.as_str().unwrap_or("").to_owned())
+                })
+                .map(|[name, health]| (name, health))
+                .collect();
+            if rules.iter().all(|(_, health)| health != "unknown") {
+                Ok(rules)
+            } else {
+                Err(data.to_string())
+            }
+        })
+        .await
+    }
+
     async fn ask(&self, what: &str, query: &str) -> Value {
         let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
         // exemplars want an interval; whatever a scenario has made lies in this one
-        let path = format!("/api/v1/{what}?query={query}&start=0&end=4102444800");
-        let reply = get(self.address, &path).await.expect("Prometheus answers");
+        self.get(&format!("{what}?query={query}&start=0&end=4102444800")).await
+    }
+
+    async fn get(&self, what: &str) -> Value {
+        let reply = get(self.address, &format!("/api/v1/{what}")).await.expect("Prometheus answers");
         let mut answer = reply.json();
-        assert_eq!(answer["status"], "success", "{what} {query}: {answer}");
+        assert_eq!(answer["status"], "success", "{what}: {answer}");
         answer["data"].take()
     }
 }

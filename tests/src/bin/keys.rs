@@ -1,16 +1,13 @@
 //! Sends a request for each of a million keys through a limit by header and prints what the keys cost in memory.
 
-use anyhow::Context as _;
 use clap::Parser;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 use tests::config;
 use tests::fleet::{Fleet, Setup};
+use tests::load::pipelined;
 use tests::upstream::{After, Upstream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 #[derive(Debug, Parser)]
 #[command(about = "Memory of a data plane that limits by a header of which every request brings a new value")]
@@ -45,12 +42,6 @@ impl Algorithm {
         }
     }
 }
-
-/// Connections, each with a share of the keys.
-const CLIENTS: usize = 8;
-
-/// Requests written at once; the answers are read meanwhile.
-const PIPELINED: usize = 32;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -92,34 +83,6 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn load(address: SocketAddr, path: &'static str, keys: Range<usize>) -> anyhow::Result<()> {
-    let mut clients = JoinSet::new();
-    let share = keys.len().div_ceil(CLIENTS);
-    for client in 0..CLIENTS {
-        let first = (keys.start + client * share).min(keys.end);
-        clients.spawn(requests(address, path, first..(first + share).min(keys.end)));
-    }
-    while let Some(ended) = clients.join_next().await {
-        ended??;
-    }
-    Ok(())
-}
-
-async fn requests(address: SocketAddr, path: &str, keys: Range<usize>) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let keys: Vec<usize> = keys.collect();
-    let mut answers = Vec::new();
-    for batch in keys.chunks(PIPELINED) {
-        let request = |key: &usize| format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Key: {key}\r\n\r\n");
-        stream.write_all(batch.iter().map(request).collect::<String>().as_bytes()).await?;
-        answers.clear();
-        while answers.windows(6).filter(|window| window == b"\r\n\r\nok").count() < batch.len() {
-            anyhow::ensure!(
-                stream.read_buf(&mut answers).await? > 0,
-                "closed after {}",
-                answers.escape_ascii()
-            );
-        }
-    }
-    stream.shutdown().await.context("close")
+    let request = move |key| format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Key: {key}\r\n\r\n");
+    pipelined(address, keys, request).await
 }

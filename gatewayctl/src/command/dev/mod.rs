@@ -2,6 +2,7 @@
 
 mod demo;
 mod place;
+mod secret;
 mod welcome;
 
 use crate::command::validate::{show, surroundings};
@@ -49,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Dev {
     pub fn run(self) -> Result<Exit, Failure> {
+        if self.file.is_none() {
+            secret::provide()?;
+        }
         start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -2,6 +2,7 @@
 
 use super::demo::Demo;
 use super::place::Place;
+use super::secret;
 use crate::context::DEFAULT_ENDPOINT;
 use crate::output::count;
 use owo_colors::OwoColorize as _;
@@ -29,7 +30,7 @@ impl fmt::Display for Welcome<'_> {
             writeln!(f, "  traffic        http://{address}")?;
         }
         writeln!(f, "  control plane  http://{}", self.control_plane)?;
-        writeln!(f, "  admin HTTP     http://{}  (/health /livez /readyz)", self.admin)?;
+        writeln!(f, "  admin HTTP     http://{}  (/health /livez /readyz /metrics)", self.admin)?;
         self.write_targets(f)?;
         writeln!(f, "  config         {}", self.place.config().display())?;
         writeln!(f, "\n{}", "Try".bold())?;
@@ -90,6 +91,9 @@ fn curl(route: &RouteConfig, address: SocketAddr) -> String {
     }
     if let Some(host) = route.hosts.first() {
         command += &format!(" -H 'Host: {}'", host.to_string().replace('*', "www"));
+    }
+    if let Some(token) = secret::token(route) {
+        command += &format!(" -H 'Authorization: Bearer {token}'");
     }
     for header in &route.headers {
         command += &format!(" -H '{}: {}'", header.name.0, header.value);
