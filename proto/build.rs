@@ -4,7 +4,7 @@ use prost::Message as _;
 use std::{env, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["filter", "table", "diagnostic", "orders", "status", "discovery", "admin"]
+    let files = ["filter", "table", "diagnostic", "orders", "status", "questions", "discovery", "admin"]
         .map(|name| format!("gateway/v1/{name}.proto"));
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

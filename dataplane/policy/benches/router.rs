@@ -59,7 +59,7 @@ fn bench(
     expected: impl Fn(usize) -> Found,
 ) {
     let routes: Vec<_> = (0..ROUTES).map(route).collect();
-    let router = Router::build(&routes).expect("no conflicts");
+    let router = Router::build(routes).expect("no conflicts");
     let scattered: Vec<_> = (0..ROUTES).map(|n| n * STRIDE % ROUTES).collect();
     let requests: Vec<_> = scattered.iter().map(|n| request(*n)).collect();
     let find = |at: usize| {
@@ -143,7 +143,11 @@ fn build(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("router/build 10 000");
     group.sample_size(20);
     group.bench_function("prefixes", |bencher| {
-        bencher.iter_batched(|| (), |()| Router::build(black_box(&routes)), BatchSize::PerIteration);
+        bencher.iter_batched(
+            || routes.clone(),
+            |routes| Router::build(black_box(routes)),
+            BatchSize::PerIteration,
+        );
     });
     let hosts: Vec<_> = (0..ROUTES)
         .map(|n| RouteMatch {
@@ -152,7 +156,11 @@ fn build(criterion: &mut Criterion) {
         })
         .collect();
     group.bench_function("hosts", |bencher| {
-        bencher.iter_batched(|| (), |()| Router::build(black_box(&hosts)), BatchSize::PerIteration);
+        bencher.iter_batched(
+            || hosts.clone(),
+            |hosts| Router::build(black_box(hosts)),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod concurrency;
 pub mod config;
 pub mod diagnostic;
+pub mod explain;
 pub mod filter;
 pub mod forwarded;
 pub mod headers;

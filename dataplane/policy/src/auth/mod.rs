@@ -53,6 +53,19 @@ pub enum Decision {
     Slow(SlowCheck),
 }
 
+/// What would become of a request, for whoever only asks.
+#[derive(Debug)]
+pub enum Preview {
+    /// No credentials are asked for on this path.
+    Excluded,
+    /// It goes on, and is from this caller.
+    Caller(Arc<Caller>),
+    /// It ends here.
+    Refused(Rejection),
+    /// Its token needs a key that would be fetched first.
+    KeyMissing(Arc<KeySet>),
+}
+
 /// What has to happen before it is known whether the request may pass.
 #[derive(Debug)]
 pub enum SlowCheck {
@@ -82,6 +95,20 @@ enum Finding {
     Refused(Cause),
     /// The token needs a key that is not there, or not yet.
     KeyMissing(Arc<KeySet>),
+}
+
+/// What all entries together say about a request.
+enum Examined {
+    Proven(Arc<Proven>),
+    Refused(Cause),
+    KeyMissing(Arc<KeySet>),
+}
+
+/// Whether what was found out earlier counts, and what is found out now is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Used,
+    Untouched,
 }
 
 /// A caller, and how the target is told.
@@ -131,33 +158,70 @@ impl Authenticator {
         self.decide(parts, path, cx, false)
     }
 
+    /// What [`Authenticator::check`] would say, without anything being remembered or fetched. `parts` is changed as
+    /// there.
+    pub fn preview(&self, parts: &mut Parts, path: &str, cx: &AuthContext) -> Preview {
+        if self.excludes(path) {
+            self.pass(parts, None);
+            return Preview::Excluded;
+        }
+        let decision = match self.examine(parts, cx, Memory::Untouched) {
+            Examined::Proven(proven) => self.pass(parts, Some(&proven)),
+            Examined::Refused(cause) => self.refuse(cause),
+            Examined::KeyMissing(keys) if keys.would_ask(cx.now) => return Preview::KeyMissing(keys),
+            Examined::KeyMissing(keys) => self.lacking(&keys),
+        };
+        match decision {
+            Decision::Pass(Some(caller)) => Preview::Caller(caller),
+            Decision::Pass(None) => Preview::Excluded,
+            Decision::Refuse(rejection) => Preview::Refused(rejection),
+            Decision::Slow(SlowCheck::Keys(_)) => Preview::Refused(Rejection::Internal),
+        }
+    }
+
+    fn excludes(&self, path: &str) -> bool {
+        self.exclude_paths.iter().any(|excluded| excluded.covers(path))
+    }
+
     fn decide(&self, parts: &mut Parts, path: &str, cx: &AuthContext, may_wait: bool) -> Decision {
-        if self.exclude_paths.iter().any(|excluded| excluded.covers(path)) {
+        if self.excludes(path) {
             return self.pass(parts, None);
         }
+        match self.examine(parts, cx, Memory::Used) {
+            Examined::Proven(proven) => self.pass(parts, Some(&proven)),
+            Examined::Refused(cause) => self.refuse(cause),
+            Examined::KeyMissing(keys) => self.without_key(&keys, cx, may_wait),
+        }
+    }
+
+    fn examine(&self, parts: &Parts, cx: &AuthContext, memory: Memory) -> Examined {
         let mut cause = Cause::NoCredentials;
         let mut missing = None;
         for entry in &self.entries {
-            match entry.provider.examine(parts, cx) {
+            match entry.provider.examine(parts, cx, memory) {
                 Finding::Absent => {}
-                Finding::Found(proven) => return self.pass(parts, Some(&proven)),
+                Finding::Found(proven) => return Examined::Proven(proven),
                 Finding::Refused(why) if cause == Cause::NoCredentials => cause = why,
                 Finding::Refused(_) => {}
                 Finding::KeyMissing(keys) => missing = missing.or(Some(keys)),
             }
         }
-        match missing {
-            None => self.refuse(cause),
-            Some(keys) => self.without_key(&keys, cx, may_wait),
-        }
+        missing.map_or(Examined::Refused(cause), Examined::KeyMissing)
     }
 
     /// An unknown `kid` is either a new key or a forgery: the issuer is asked, at a rate that no client decides about.
     fn without_key(&self, keys: &KeySet, cx: &AuthContext, may_wait: bool) -> Decision {
         match may_wait.then(|| keys.ask(cx.now)).flatten() {
             Some(wait) => Decision::Slow(SlowCheck::Keys(wait)),
-            None if keys.was_loaded() => self.refuse(Cause::UnknownKey),
-            None => Decision::Refuse(Rejection::AuthUnavailable),
+            None => self.lacking(keys),
+        }
+    }
+
+    fn lacking(&self, keys: &KeySet) -> Decision {
+        if keys.was_loaded() {
+            self.refuse(Cause::UnknownKey)
+        } else {
+            Decision::Refuse(Rejection::AuthUnavailable)
         }
     }
 
@@ -185,9 +249,9 @@ impl Provider {
         }
     }
 
-    fn examine(&self, parts: &Parts, cx: &AuthContext) -> Finding {
+    fn examine(&self, parts: &Parts, cx: &AuthContext, memory: Memory) -> Finding {
         match self {
-            Self::Jwt(verifier) => verifier.examine(parts, cx),
+            Self::Jwt(verifier) => verifier.examine(parts, cx, memory),
             Self::ApiKey(keys) => keys.examine(parts),
         }
     }

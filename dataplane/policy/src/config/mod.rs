@@ -123,6 +123,19 @@ pub enum BalancerKind {
     ConsistentHash,
 }
 
+impl BalancerKind {
+    /// The word in the config.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::Random => "random",
+            Self::LeastRequest => "least_request",
+            Self::ConsistentHash => "consistent_hash",
+        }
+    }
+}
+
 /// A named group of targets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,16 +1,18 @@
 //! Where a request that has passed every filter goes: breaker, health, places, and the target of the first attempt.
 
-use super::filters::{preserved_host, short};
+use super::filters::{header_changes, preserved_host, short, vars};
 use super::{Destination, End, Routed, Says, TargetSeen, Telling};
 use crate::balance::request_key;
 use crate::breaker::{Breaker, State};
+use crate::clock::Now;
 use crate::concurrency::Concurrency;
 use crate::filter::FilterKind;
+use crate::filter::headers::Vars;
 use crate::filter::retry::RetryConfig;
 use crate::rejection::Rejection;
-use crate::table::{Route, Scoped};
+use crate::table::{Answer, Route, Scoped};
 use crate::upstream::NoPick;
-use http::Method;
+use http::{Method, Uri};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,20 +29,13 @@ impl Telling<'_> {
         let key = key.and_then(|on| request_key(on, &routed.parts.headers, routed.client.ip, &path));
         let rewritten = self.check_quietly("rewrite", route.rewrite.apply(&routed.parts.uri, path))?;
         let target = rewritten.as_ref().unwrap_or(&routed.parts.uri);
-        let retry = route.guard.retry.as_ref();
-        self.destination = Some(Destination {
-            upstream: upstream.name.to_string(),
-            balancer: upstream.config().balancer.name().to_owned(),
-            targets: Vec::new(),
-            pick: None,
-            target: target.to_string(),
-            host: if route.preserve_host { preserved_host(routed) } else { String::new() },
-            timeout_ms: route.timeout.map_or(0, millis),
-            per_try_timeout_ms: retry.and_then(|retry| retry.running.per_try_timeout()).map_or(0, millis),
-            connect_timeout_ms: millis(upstream.connect_timeout),
-            response_timeout_ms: millis(upstream.response_timeout),
-            retries: retry.map(|retry| retries(retry.config(), &routed.parts.method)).unwrap_or_default(),
-        });
+        if let Some(answer) = &route.answer {
+            return Err(self.answer(route, answer, routed, target));
+        }
+        if let Some(rules) = &route.chain.headers {
+            self.filter(FilterKind::Headers, Says::Pass, header_changes(rules, route, routed));
+        }
+        self.destination = Some(destination(route, routed, target));
         let candidates = self.candidates(route);
         let targets = self.targets(route, candidates.as_deref().unwrap_or_default());
         let pick = match &candidates {
@@ -60,6 +55,15 @@ impl Telling<'_> {
         self.places(route, &candidates)
     }
 
+    /// What the gateway says in place of a target.
+    fn answer(&mut self, route: &Route, answer: &Answer, routed: &Routed<'_>, target: &Uri) -> End {
+        let vars = Vars { path: target.path(), ..vars(route, routed) };
+        let (parts, _) = answer.response(&vars, target.query()).into_parts();
+        self.step(answer.reason(), Says::Answer, format!("the route answers {} itself", parts.status));
+        let title = "the route answers by itself";
+        End::Answered { status: parts.status, reason: answer.reason(), title, advice: parts.headers }
+    }
+
     /// Which targets a first attempt may go to, once the breaker lets it.
     fn candidates(&mut self, route: &Route) -> Result<Vec<usize>, End> {
         let now = self.moment.now;
@@ -69,7 +73,7 @@ impl Telling<'_> {
             Some(Scoped::Route(breaker)) => {
                 let detail = self.breaker(breaker);
                 if !breaker.admits(now) {
-                    return Err(self.refuse(kind.name(), detail, open()));
+                    return Err(self.refuse(kind.name(), detail, open(patience([breaker], now))));
                 }
                 self.filter(kind, Says::Pass, detail);
                 None
@@ -92,7 +96,7 @@ impl Telling<'_> {
             let detail =
                 format!("{passing} of {} targets have a breaker that lets requests pass", breakers.len());
             if candidates == Err(NoPick::NotAdmitted) {
-                return Err(self.refuse(kind.name(), detail, open()));
+                return Err(self.refuse(kind.name(), detail, open(patience(breakers, now))));
             }
             self.filter(kind, Says::Pass, detail);
         }
@@ -100,7 +104,7 @@ impl Telling<'_> {
             let (why, rejection) = match none {
                 NoPick::NoTarget => ("no target has a weight and is not drained", Rejection::NoTarget),
                 NoPick::Unhealthy => ("every target is unhealthy or ejected", Rejection::NoHealthyTarget),
-                NoPick::NotAdmitted => ("no target may be tried", open()),
+                NoPick::NotAdmitted => ("no target may be tried", open(Duration::ZERO)),
             };
             self.refuse("upstream", why.to_owned(), rejection)
         })
@@ -183,6 +187,23 @@ impl Telling<'_> {
     }
 }
 
+fn destination(route: &Route, routed: &Routed<'_>, target: &Uri) -> Destination {
+    let (upstream, retry) = (&route.upstream, route.guard.retry.as_ref());
+    Destination {
+        upstream: upstream.name.to_string(),
+        balancer: upstream.config().balancer.name().to_owned(),
+        targets: Vec::new(),
+        pick: None,
+        target: target.to_string(),
+        host: if route.preserve_host { preserved_host(routed) } else { String::new() },
+        timeout_ms: route.timeout.map_or(0, millis),
+        per_try_timeout_ms: retry.and_then(|retry| retry.running.per_try_timeout()).map_or(0, millis),
+        connect_timeout_ms: millis(upstream.connect_timeout),
+        response_timeout_ms: millis(upstream.response_timeout),
+        retries: retry.map(|retry| retries(retry.config(), &routed.parts.method)).unwrap_or_default(),
+    }
+}
+
 fn chosen(route: &Route, candidates: &[usize], pick: Option<usize>) -> String {
     let upstream = &route.upstream;
     let balancer = upstream.config().balancer.name();
@@ -207,8 +228,14 @@ fn retries(config: &RetryConfig, method: &Method) -> String {
     }
 }
 
-fn open() -> Rejection {
-    Rejection::CircuitOpen { retry_after: Duration::ZERO }
+fn open(retry_after: Duration) -> Rejection {
+    Rejection::CircuitOpen { retry_after }
+}
+
+/// When the first of them is worth another try.
+fn patience<'b>(breakers: impl IntoIterator<Item = &'b Arc<Breaker>>, now: Now) -> Duration {
+    let each = breakers.into_iter().map(|breaker| breaker.view(now).retry_after.unwrap_or_default());
+    each.min().unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {

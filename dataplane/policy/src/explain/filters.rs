@@ -1,32 +1,34 @@
 //! What the filters of a route say to a request, in the order in which they run.
 
-use super::{End, Routed, Says, Telling};
-use crate::auth::{Authenticator, Preview as AuthPreview};
+use super::{End, Routed, Says, Telling, Who};
+use crate::auth::{Authenticator, Preview};
 use crate::config::leaf::ByteSize;
+use crate::filter::authorize::Authorize;
 use crate::filter::cors::Cors;
 use crate::filter::headers::{HeaderRules, Vars};
+use crate::filter::rate_limit::LimitKey;
 use crate::filter::{Caller, FilterKind, Scheme};
 use crate::limiter::Verdict;
 use crate::rejection::Rejection;
 use crate::request;
-use crate::table::{Limit, Reach, Route};
-use http::{HeaderMap, header};
-use std::sync::Arc;
+use crate::table::{Chain, Guard, Limit, Reach, Route};
+use http::{HeaderMap, StatusCode, header};
 use std::time::Duration;
 
-/// The filters of a route in the order in which they run.
+/// The filters of a route in the order in which they run. A filter that is new must say here where its place is.
 pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
-    let (chain, guard) = (&route.chain, &route.guard);
+    let Chain { edge, ip, auth, authorize, body_limit, headers } = &route.chain;
+    let Guard { limits, breaker, concurrency, retry: _ } = &route.guard;
     [
-        (FilterKind::Cors, chain.edge.cors.is_some()),
-        (FilterKind::Ip, chain.ip.is_some()),
-        (FilterKind::BodyLimit, chain.body_limit.is_some()),
-        (FilterKind::Auth, chain.auth.is_some()),
-        (FilterKind::Authorize, chain.authorize.is_some()),
-        (FilterKind::RateLimit, !guard.limits.is_empty()),
-        (FilterKind::Headers, chain.headers.is_some()),
-        (FilterKind::CircuitBreaker, guard.breaker.is_some()),
-        (FilterKind::Concurrency, guard.concurrency.is_some()),
+        (FilterKind::Cors, edge.cors.is_some()),
+        (FilterKind::Ip, ip.is_some()),
+        (FilterKind::BodyLimit, body_limit.is_some()),
+        (FilterKind::Auth, auth.is_some()),
+        (FilterKind::Authorize, authorize.is_some()),
+        (FilterKind::RateLimit, !limits.is_empty()),
+        (FilterKind::Headers, headers.is_some()),
+        (FilterKind::CircuitBreaker, breaker.is_some()),
+        (FilterKind::Concurrency, concurrency.is_some()),
     ]
     .into_iter()
     .filter_map(|(kind, there)| there.then_some(kind))
@@ -55,24 +57,16 @@ impl Telling<'_> {
             let why = "a WebSocket handshake, and the route does not say websocket: true".to_owned();
             return Err(self.refuse("websocket", why, Rejection::UpgradeRefused));
         }
+        self.check_quietly("host", request::host_header(&routed.parts, &routed.host).map(drop))?;
         routed.inbound.strip(&mut routed.parts.headers, routed.client.peer_is_trusted);
         if let Some(auth) = &chain.auth {
             routed.caller = self.auth(auth, routed)?;
         }
         if let Some(rules) = &chain.authorize {
-            if let Some(missing) = rules.missing(routed.caller.as_deref()) {
-                let why = missing.to_string();
-                return Err(self.refuse(FilterKind::Authorize.name(), why, Rejection::Forbidden));
-            }
-            let why = "the caller has every scope and claim that is asked for".to_owned();
-            self.filter(FilterKind::Authorize, Says::Pass, why);
+            self.authorize(rules, &routed.caller)?;
         }
         for limit in &route.guard.limits {
             self.rate_limit(limit, routed)?;
-        }
-        if let Some(rules) = &chain.headers {
-            let detail = header_changes(rules, route, routed);
-            self.filter(FilterKind::Headers, Says::Pass, detail);
         }
         Ok(())
     }
@@ -81,7 +75,7 @@ impl Telling<'_> {
         let origin = Cors::origin(&routed.parts.headers);
         let allowed = origin.is_some_and(|origin| cors.allows(origin));
         let shown = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
-        if cors.preflight(&routed.parts).is_some() {
+        if let Some(advice) = cors.preflight(&routed.parts) {
             let detail = match (shown, allowed) {
                 (Some(origin), true) => format!("answers the preflight and allows {origin}"),
                 (Some(origin), false) => format!("answers the preflight without a permission for {origin}"),
@@ -90,7 +84,8 @@ impl Telling<'_> {
                 }
             };
             self.filter(FilterKind::Cors, Says::Answer, detail);
-            return Err(End::Preflight);
+            let (status, title) = (StatusCode::NO_CONTENT, "the preflight is answered");
+            return Err(End::Answered { status, reason: "preflight", title, advice });
         }
         let detail = match (shown, allowed) {
             (Some(origin), true) => format!("{origin} may read the response"),
@@ -101,36 +96,58 @@ impl Telling<'_> {
         Ok(())
     }
 
-    fn auth(&mut self, auth: &Authenticator, routed: &mut Routed<'_>) -> Result<Option<Arc<Caller>>, End> {
+    fn auth(&mut self, auth: &Authenticator, routed: &mut Routed<'_>) -> Result<Who, End> {
         let kind = FilterKind::Auth;
         match auth.preview(&mut routed.parts, routed.path, self.moment) {
-            AuthPreview::Excluded => {
-                self.filter(
-                    kind,
-                    Says::Pass,
-                    "the path is among exclude_paths: no credentials needed".to_owned(),
-                );
-                Ok(None)
+            Preview::Excluded => {
+                let why = "the path is among exclude_paths: no credentials needed";
+                self.filter(kind, Says::Pass, why.to_owned());
+                Ok(Who::Known(None))
             }
-            AuthPreview::Caller(caller) => {
+            Preview::Caller(caller) => {
                 self.filter(kind, Says::Pass, who(&caller));
-                Ok(Some(caller))
+                Ok(Who::Known(Some(caller)))
             }
-            AuthPreview::Refused(cause, rejection) => {
-                Err(self.refuse(kind.name(), cause.as_str().replace('_', " "), rejection))
+            Preview::Refused(rejection) => {
+                let why = match &rejection {
+                    Rejection::Unauthenticated { cause, .. } => cause.as_str().replace('_', " "),
+                    other => other.title().to_owned(),
+                };
+                Err(self.refuse(kind.name(), why, rejection))
             }
-            AuthPreview::KeyMissing(keys) => {
+            Preview::KeyMissing(keys) => {
                 let detail = format!("the token's key is not known: {} would be asked first", keys.url());
                 self.provided.push(format!("{} has the key of the token", keys.url()));
                 self.filter(kind, Says::Ask, detail);
-                Ok(None)
+                Ok(Who::Unknown)
             }
         }
     }
 
+    fn authorize(&mut self, rules: &Authorize, who: &Who) -> Result<(), End> {
+        let kind = FilterKind::Authorize;
+        if let Who::Unknown = who {
+            self.provided.push("the caller has every scope and claim that is asked for".to_owned());
+            self.filter(kind, Says::Ask, "it is not known here who asks".to_owned());
+            return Ok(());
+        }
+        if let Some(missing) = rules.missing(who.caller()) {
+            return Err(self.refuse(kind.name(), missing.to_string(), Rejection::Forbidden));
+        }
+        let why = "the caller has every scope and claim that is asked for".to_owned();
+        self.filter(kind, Says::Pass, why);
+        Ok(())
+    }
+
     fn rate_limit(&mut self, limit: &Limit, routed: &Routed<'_>) -> Result<(), End> {
         let running = &limit.running;
-        let bucket = running.key().bucket(&routed.parts.headers, routed.client.ip, routed.caller.as_deref());
+        if let (Who::Unknown, LimitKey::Consumer | LimitKey::Claim(_)) = (&routed.caller, running.key()) {
+            let why = format!("counts by {}, and it is not known here who asks", running.key());
+            self.provided.push(format!("the limit by {} has room for the caller", running.key()));
+            self.filter(FilterKind::RateLimit, Says::Ask, why);
+            return Ok(());
+        }
+        let bucket = running.key().bucket(&routed.parts.headers, routed.client.ip, routed.caller.caller());
         let preview = running.preview(bucket, self.moment.now);
         let config = running.config();
         let scope = match limit.reach {
@@ -172,18 +189,9 @@ fn who(caller: &Caller) -> String {
 }
 
 /// Names only: a value may be a secret of the config.
-fn header_changes(rules: &HeaderRules, route: &Route, routed: &Routed<'_>) -> String {
+pub(super) fn header_changes(rules: &HeaderRules, route: &Route, routed: &Routed<'_>) -> String {
     let mut after = routed.parts.headers.clone();
-    let vars = Vars {
-        client_ip: routed.client.ip,
-        consumer: routed.caller.as_ref().map(|caller| &*caller.name),
-        host: &routed.host.name,
-        method: routed.parts.method.as_str(),
-        path: routed.path,
-        request_id: "",
-        route: &route.name,
-    };
-    rules.request(&mut after, &vars);
+    rules.request(&mut after, &vars(route, routed));
     let values = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
     let before = &routed.parts.headers;
     let changed: Vec<String> = after
@@ -193,6 +201,19 @@ fn header_changes(rules: &HeaderRules, route: &Route, routed: &Routed<'_>) -> St
         .chain(before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("removes {name}")))
         .collect();
     if changed.is_empty() { "changes nothing in the request".to_owned() } else { changed.join(", ") }
+}
+
+/// What headers and redirects with variables may name; the request has no id before it is sent.
+pub(super) fn vars<'r>(route: &'r Route, routed: &'r Routed<'_>) -> Vars<'r> {
+    Vars {
+        client_ip: routed.client.ip,
+        consumer: routed.caller.caller().map(|caller| &*caller.name),
+        host: &routed.host.name,
+        method: routed.parts.method.as_str(),
+        path: routed.path,
+        request_id: "",
+        route: &route.name,
+    }
 }
 
 /// With the unit that reads best.

@@ -20,8 +20,8 @@ use crate::path;
 use crate::rejection::Rejection;
 use crate::request;
 use crate::table::{Route, RouteTable};
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -88,11 +88,22 @@ pub enum Verdict {
     Answer {
         /// The status.
         status: u16,
-        /// The reason that header, body, log and metrics carry; empty for the answer to a preflight.
+        /// The reason that header, body, log and metrics carry.
         reason: String,
         /// What the client is told.
         title: String,
+        /// Something is wrong with the request or the service; else the answer is what the config wants.
+        refused: bool,
+        /// What the client is told to do instead: `Allow`, `Retry-After`, `WWW-Authenticate`, `Location`.
+        advice: Vec<(String, String)>,
     },
+}
+
+impl Verdict {
+    /// Whether something is wrong with the request or the service.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Answer { refused: true, .. })
+    }
 }
 
 /// A route that does not take the request.
@@ -236,14 +247,13 @@ struct Telling<'a> {
 /// Why it goes no further.
 enum End {
     Refused(Rejection),
-    /// A preflight is answered with 204.
-    Preflight,
-}
-
-impl From<Rejection> for End {
-    fn from(rejection: Rejection) -> Self {
-        Self::Refused(rejection)
-    }
+    /// The gateway answers, and nothing is wrong.
+    Answered {
+        status: StatusCode,
+        reason: &'static str,
+        title: &'static str,
+        advice: HeaderMap,
+    },
 }
 
 /// What is known of a request once its route is.
@@ -253,22 +263,42 @@ struct Routed<'a> {
     client: Client,
     host: Host<'a>,
     path: &'a str,
-    caller: Option<Arc<Caller>>,
+    caller: Who,
+}
+
+/// Who asks, as far as that can be said here.
+enum Who {
+    Known(Option<Arc<Caller>>),
+    /// Only somebody else can say.
+    Unknown,
+}
+
+impl Who {
+    fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Known(caller) => caller.as_deref(),
+            Self::Unknown => None,
+        }
+    }
 }
 
 impl<'a> Telling<'a> {
     fn tell(&mut self) -> Verdict {
         match self.forward() {
             Ok(upstream) => Verdict::Forward { upstream, provided: std::mem::take(&mut self.provided) },
-            Err(End::Preflight) => Verdict::Answer {
-                status: 204,
-                reason: String::new(),
-                title: "the preflight is answered".to_owned(),
+            Err(End::Answered { status, reason, title, advice }) => Verdict::Answer {
+                status: status.as_u16(),
+                reason: reason.to_owned(),
+                title: title.to_owned(),
+                refused: false,
+                advice: advice.iter().map(|(name, value)| shown(name, value)).collect(),
             },
             Err(End::Refused(rejection)) => Verdict::Answer {
                 status: rejection.status().as_u16(),
                 reason: rejection.reason().to_owned(),
                 title: rejection.title().to_owned(),
+                refused: true,
+                advice: rejection.advice().iter().map(|(name, value)| shown(name, value)).collect(),
             },
         }
     }
@@ -295,7 +325,8 @@ impl<'a> Telling<'a> {
         self.seen.client = client.ip.to_string();
         self.seen.peer_is_trusted = client.peer_is_trusted;
         let route = self.find(&host, &path)?;
-        let mut routed = Routed { parts: parts.clone(), inbound, client, host, path: &path, caller: None };
+        let mut routed =
+            Routed { parts: parts.clone(), inbound, client, host, path: &path, caller: Who::Known(None) };
         self.filters(route, &mut routed)?;
         self.destination(route, &routed)?;
         Ok(route.upstream.name.to_string())
@@ -359,6 +390,10 @@ impl<'a> Telling<'a> {
     fn check_quietly<T>(&mut self, name: &str, checked: Result<T, Rejection>) -> Result<T, End> {
         checked.map_err(|rejection| self.refuse(name, rejection.title().to_owned(), rejection))
     }
+}
+
+fn shown(name: &HeaderName, value: &HeaderValue) -> (String, String) {
+    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// The filters of the route that the request does not come to.

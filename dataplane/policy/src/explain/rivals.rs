@@ -15,20 +15,15 @@ impl<'a> Telling<'a> {
     pub(super) fn find(&mut self, host: &Host<'_>, path: &str) -> Result<&'a Route, End> {
         let parts = &self.asked.parts;
         let found = self.table.route_of(parts, host, path);
-        let asked_method = Cors::asked_method(parts);
-        let method = match (&found, &asked_method) {
-            (Ok(at), Some(method)) if self.table.routes[*at].chain.edge.cors.is_some() => method,
-            _ => &parts.method,
-        };
         let (query, headers) = (parts.uri.query(), &parts.headers);
-        let lookup = Lookup { host: &host.name, path, query, method, headers };
-        let contenders = self.table.router().contenders(&lookup);
-        self.rivals = contenders
-            .iter()
-            .filter(|contender| found.as_ref() != Ok(&contender.route))
-            .take(MOST_RIVALS)
-            .map(|contender| self.rival(contender, &found, &lookup))
-            .collect();
+        let lookup = |method| Lookup { host: &host.name, path, query, method, headers };
+        // a preflight belongs to the route of the request that it asks about
+        let asked = Cors::asked_method(parts);
+        let asked =
+            asked.as_ref().filter(|method| found.is_ok() && self.table.find(&lookup(method)) == found);
+        let method = asked.unwrap_or(&parts.method);
+        let lookup = lookup(method);
+        self.rivals = self.rivals(&found, &lookup);
         match found {
             Ok(at) => {
                 let route = &self.table.routes[at];
@@ -46,6 +41,18 @@ impl<'a> Telling<'a> {
                 Err(self.refuse("route", why, rejection))
             }
         }
+    }
+
+    /// Those that were asked before, those that would have taken it after; and if none has, those of other hosts.
+    fn rivals(&self, found: &Result<usize, Rejection>, lookup: &Lookup<'_>) -> Vec<Rival> {
+        let contenders = self.table.router().contenders(lookup);
+        let winner = contenders.iter().position(|one| found.as_ref() == Ok(&one.route));
+        let is_rival = |(at, one): &(usize, &Contender)| match winner {
+            None => true,
+            Some(winner) => *at < winner || (*at > winner && one.fit == Fit::Takes),
+        };
+        let rivals = contenders.iter().enumerate().filter(is_rival).take(MOST_RIVALS);
+        rivals.map(|(_, one)| self.rival(one, found, lookup)).collect()
     }
 
     fn taken(&self, at: usize, method: &Method) -> String {

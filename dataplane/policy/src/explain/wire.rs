@@ -87,8 +87,10 @@ impl From<Verdict> for WireVerdict {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Forward { upstream, provided } => Self::Forwarded(v1::Forwarded { upstream, provided }),
-            Verdict::Answer { status, reason, title } => {
-                Self::Answered(v1::Answered { status: status.into(), reason, title })
+            Verdict::Answer { status, reason, title, refused, advice } => {
+                let field = |(name, value)| v1::HeaderField { name, value };
+                let advice = advice.into_iter().map(field).collect();
+                Self::Answered(v1::Answered { status: status.into(), reason, title, refused, advice })
             }
         }
     }
@@ -100,8 +102,15 @@ impl From<WireVerdict> for Verdict {
             WireVerdict::Forwarded(v1::Forwarded { upstream, provided }) => {
                 Self::Forward { upstream, provided }
             }
-            WireVerdict::Answered(v1::Answered { status, reason, title }) => {
-                Self::Answer { status: u16::try_from(status).unwrap_or_default(), reason, title }
+            WireVerdict::Answered(v1::Answered { status, reason, title, refused, advice }) => {
+                let advice = advice.into_iter().map(|field| (field.name, field.value)).collect();
+                Self::Answer {
+                    status: u16::try_from(status).unwrap_or_default(),
+                    reason,
+                    title,
+                    refused,
+                    advice,
+                }
             }
         }
     }

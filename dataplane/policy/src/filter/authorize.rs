@@ -117,15 +117,48 @@ impl Authorize {
 
     /// Whether the caller may do what the route is for; nobody may if nobody is known.
     pub fn allows(&self, caller: Option<&Caller>) -> bool {
-        let Some(caller) = caller else { return false };
+        self.missing(caller).is_none()
+    }
+
+    /// What the caller would have to have, if it may not do what the route is for.
+    pub fn missing(&self, caller: Option<&Caller>) -> Option<Missing<'_>> {
+        let Some(caller) = caller else { return Some(Missing::Caller) };
         let AuthorizeConfig { scopes, claims } = &self.config;
         let has_scope = |scope: &ScopeToken| {
             SCOPE_CLAIMS.iter().any(|claim| Said::by(caller, claim).is_some_and(|said| said.lists(&scope.0)))
         };
-        let has_claim = |(name, values): (&String, &Vec<ClaimValue>)| {
+        let has_claim = |(name, values): &(&String, &Vec<ClaimValue>)| {
             Said::by(caller, name).is_some_and(|said| values.iter().any(|value| said.is(&value.0)))
         };
-        scopes.iter().all(has_scope) && claims.iter().all(has_claim)
+        let scope = scopes.iter().find(|scope| !has_scope(scope)).map(Missing::Scope);
+        scope.or_else(|| {
+            let claim = claims.iter().find(|claim| !has_claim(claim));
+            claim.map(|(name, values)| Missing::Claim(name, values))
+        })
+    }
+}
+
+/// What a caller lacks.
+#[derive(Debug, Clone, Copy)]
+pub enum Missing<'a> {
+    /// Nobody is known to ask.
+    Caller,
+    /// This scope.
+    Scope(&'a ScopeToken),
+    /// This claim with one of these values.
+    Claim(&'a str, &'a [ClaimValue]),
+}
+
+impl fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caller => f.write_str("nobody is known to ask: no credentials were needed"),
+            Self::Scope(scope) => write!(f, "the caller lacks the scope {scope}"),
+            Self::Claim(name, values) => {
+                let values: Vec<String> = values.iter().map(ClaimValue::to_string).collect();
+                write!(f, "the caller's claim {name} is not {}", values.join(" or "))
+            }
+        }
     }
 }
 

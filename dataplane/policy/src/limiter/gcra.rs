@@ -136,7 +136,12 @@ impl Cell {
         }
     }
 
+    /// What [`Meter`] calls a state.
+    pub(super) fn state(&self) -> [u64; 1] {
+        [self.0.load(Ordering::Relaxed)]
+    }
+
     pub(super) fn left(&self, meter: &Gcra, now: Now) -> f64 {
-        meter.left(meter.used(&[self.0.load(Ordering::Relaxed)], now))
+        meter.left(meter.used(&self.state(), now))
     }
 }

@@ -51,6 +51,17 @@ pub enum Verdict {
     Limit(Limited),
 }
 
+/// What a limit would say to a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preview {
+    /// What becomes of the request.
+    pub verdict: Verdict,
+    /// Requests that are left of the quota of its key.
+    pub left: f64,
+    /// It would wait or be refused; in shadow mode it passes all the same.
+    pub exceeded: bool,
+}
+
 /// A limit as the operator sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimiterView {
@@ -183,6 +194,24 @@ impl RateLimit {
         }
     }
 
+    /// What [`RateLimit::decide`] would say; nothing is taken and nothing counted.
+    pub fn preview(&self, key: u64, now: Now) -> Preview {
+        let (admitted, left) = match &self.buckets {
+            Buckets::Cell(meter, cell) => preview(meter, &mut cell.state(), now),
+            Buckets::Window(meter, window) => preview(meter, &mut window.state(), now),
+            Buckets::Cells(table) => preview(table.meter(), &mut table.state_of(key), now),
+            Buckets::Windows(table) => preview(table.meter(), &mut table.state_of(key), now),
+        };
+        let verdict = match admitted {
+            Ok(Duration::ZERO) => Verdict::Pass,
+            Ok(wait) => Verdict::Wait(wait),
+            Err(retry_after) => Verdict::Limit(Limited { retry_after, ..self.quota }),
+        };
+        let exceeded = verdict != Verdict::Pass;
+        let verdict = if self.config.shadow { Verdict::Pass } else { verdict };
+        Preview { verdict, left, exceeded }
+    }
+
     /// How full it is and what it has done. With a key it looks at every bucket, a few at a time.
     pub fn view(&self, now: Now) -> LimiterView {
         let (level, keys, evicted) = match &self.buckets {
@@ -216,6 +245,12 @@ impl fmt::Debug for RateLimit {
             .field("key", &self.key)
             .finish_non_exhaustive()
     }
+}
+
+/// What a meter says to a request, and what is left before it, by a state that nobody else has.
+fn preview(meter: &impl Meter, state: &mut [u64], now: Now) -> (Result<Duration, Duration>, f64) {
+    let left = meter.left(meter.used(state, now));
+    (meter.admit(state, now), left)
 }
 
 /// Requests that may come at once, or wait at once. A window that [`RateLimitConfig`] does not allow counts as one

@@ -124,6 +124,11 @@ impl Window {
         })
     }
 
+    /// A copy of what [`Meter`] calls a state.
+    pub(super) fn state(&self) -> Box<[u64]> {
+        self.state.lock().clone()
+    }
+
     pub(super) fn left(&self, meter: &SlidingWindow, now: Now) -> f64 {
         meter.left(meter.used(&self.state.lock(), now))
     }

@@ -65,6 +65,20 @@ impl<M: Meter> Table<M> {
         self.meter.admit(shard.state_mut(way, &self.meter), now)
     }
 
+    pub(super) fn meter(&self) -> &M {
+        &self.meter
+    }
+
+    /// A copy of a key's state; as new for a key that is not there.
+    pub(super) fn state_of(&self, key: u64) -> Box<[u64]> {
+        let key = key.max(1);
+        let shard = self.shard(key).lock();
+        match shard.find(key) {
+            Some(way) => shard.state(way, &self.meter).into(),
+            None => vec![0; self.meter.words()].into(),
+        }
+    }
+
     /// By the upper half of the hash; the set is found by the lower.
     fn shard(&self, key: u64) -> &Mutex<Shard> {
         &self.shards[(((key >> 32) * self.shards.len() as u64) >> 32) as usize]

@@ -31,6 +31,13 @@ pub(super) struct Fields {
     query: Box<[(Box<str>, Box<str>)]>,
 }
 
+/// A condition that a request does not meet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unmet<'a> {
+    Header(&'a HeaderName, &'a str),
+    Parameter(&'a str, &'a str),
+}
+
 impl Candidate {
     pub(super) fn new(route: u32, conditions: &Conditions) -> Self {
         let methods = match conditions.methods() {
@@ -107,11 +114,17 @@ impl Fields {
     }
 
     fn hold(&self, lookup: &Lookup<'_>) -> bool {
-        self.headers.iter().all(|(name, value)| has_header(lookup.headers, name, value))
-            && self
-                .query
-                .iter()
-                .all(|(name, value)| has_parameter(lookup.query.unwrap_or_default(), name, value))
+        self.unmet(lookup).is_none()
+    }
+
+    /// The first condition that a request does not meet.
+    pub(super) fn unmet(&self, lookup: &Lookup<'_>) -> Option<Unmet<'_>> {
+        let header = |(name, value): &&(HeaderName, Box<str>)| !has_header(lookup.headers, name, value);
+        let query = lookup.query.unwrap_or_default();
+        let parameter = |(name, value): &&(Box<str>, Box<str>)| !has_parameter(query, name, value);
+        let header = self.headers.iter().find(header).map(|(name, value)| Unmet::Header(name, value));
+        header
+            .or_else(|| self.query.iter().find(parameter).map(|(name, value)| Unmet::Parameter(name, value)))
     }
 
     /// How many there are: more go first.

@@ -20,6 +20,7 @@
 
 mod condition;
 mod conflict;
+mod contest;
 mod tree;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 use crate::config::leaf::{HostPattern, PathPrefix, PathTemplate};
 use condition::{Candidate, Conditions, method_bit};
 pub use conflict::{Conflict, ConflictKind};
+pub use contest::{Contender, Fit};
 use foldhash::fast::RandomState;
 use http::{HeaderMap, HeaderName, Method};
 use std::collections::HashMap;
@@ -98,14 +100,16 @@ pub struct Router {
     forest: Forest,
     /// By route.
     conditions: Vec<Conditions>,
+    /// As they are written, for whoever asks why one took a request.
+    routes: Vec<RouteMatch>,
 }
 
 impl Router {
     /// Sorts the routes into their trees; every conflict is reported.
-    pub fn build(routes: &[RouteMatch]) -> Result<Self, Vec<Conflict>> {
+    pub fn build(routes: Vec<RouteMatch>) -> Result<Self, Vec<Conflict>> {
         let conditions: Vec<_> = routes.iter().map(Conditions::of).collect();
         let mut hosts: HashMap<Option<&HostPattern>, Paths, RandomState> = HashMap::default();
-        for ((position, route), conditions) in (0..).zip(routes).zip(&conditions) {
+        for ((position, route), conditions) in (0..).zip(&routes).zip(&conditions) {
             let (key, candidate) = (Key::of(&route.path), Candidate::new(position, conditions));
             for host in each_host(route) {
                 hosts.entry(host).or_default().add(key.clone(), candidate);
@@ -118,6 +122,7 @@ impl Router {
             any: None,
             forest: Forest::default(),
             conditions,
+            routes: Vec::new(),
         };
         let mut conflicts = Vec::new();
         for (host, paths) in hosts {
@@ -126,6 +131,7 @@ impl Router {
             });
             router.name(host, root);
         }
+        router.routes = routes;
         if conflicts.is_empty() { Ok(router) } else { Err(conflict::in_order(conflicts)) }
     }
 

@@ -215,7 +215,7 @@ prop_compose! {
 /// Leaves out the routes that conflict, so that the rest builds.
 fn without_conflicts(mut routes: Vec<RouteMatch>) -> (Vec<RouteMatch>, Router) {
     loop {
-        match Router::build(&routes) {
+        match Router::build(routes.clone()) {
             Ok(router) => return (routes, router),
             Err(conflicts) => {
                 let mut losers: Vec<_> = conflicts.iter().map(|conflict| conflict.route).collect();
@@ -251,7 +251,7 @@ proptest! {
 
     #[test]
     fn a_route_called_unreachable_is(routes in vec(a_route(), 1..40)) {
-        for conflict in Router::build(&routes).err().unwrap_or_default() {
+        for conflict in Router::build(routes.clone()).err().unwrap_or_default() {
             let (loser, winner) = (&routes[conflict.route], &routes[conflict.by]);
             prop_assert!(conflict.by < conflict.route && compare_paths(&loser.path, &winner.path).is_eq());
             if conflict.kind == ConflictKind::Unreachable {
@@ -275,7 +275,7 @@ proptest! {
                 routes.push(super::tests::route(&template));
             }
         }
-        let router = Router::build(&routes).expect("matchit found no conflict");
+        let router = Router::build(routes).expect("matchit found no conflict");
         let headers = HeaderMap::new();
         for path in &paths {
             let lookup = Lookup { host: "", path, query: None, method: &Method::GET, headers: &headers };

@@ -37,7 +37,7 @@ fn host(text: &str) -> HostPattern {
 
 fn router(lines: &[&str]) -> Router {
     let routes: Vec<_> = lines.iter().map(|line| route(line)).collect();
-    Router::build(&routes).expect("no conflict")
+    Router::build(routes).expect("no conflict")
 }
 
 /// A request in one line: `POST api.example.com/users/7?b=2 X-A:1`.
@@ -322,7 +322,7 @@ fn no_routes_take_nothing() {
 /// The conflicts of a config: the route that loses, the one it loses to, how, and where.
 fn conflicts(lines: &[&str]) -> Vec<(usize, usize, ConflictKind, Option<String>)> {
     let routes: Vec<_> = lines.iter().map(|line| route(line)).collect();
-    let conflicts = Router::build(&routes).err().unwrap_or_default();
+    let conflicts = Router::build(routes).err().unwrap_or_default();
     conflicts.into_iter().map(|one| (one.route, one.by, one.kind, one.host)).collect()
 }
 

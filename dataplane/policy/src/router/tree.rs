@@ -80,7 +80,7 @@ struct Node {
 }
 
 /// A tree of a [`Forest`], by its first node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Root(u32);
 
 #[derive(Debug, Default, Clone, Copy)]

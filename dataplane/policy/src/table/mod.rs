@@ -167,6 +167,11 @@ impl RouteTable {
         lookup(&parts.method)
     }
 
+    /// Which requests each route takes, by its position.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// The position of the route for a host, a path and a method.
     pub fn find(&self, lookup: &Lookup<'_>) -> Result<usize, Rejection> {
         match self.router.find(lookup) {

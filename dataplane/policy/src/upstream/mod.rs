@@ -132,6 +132,17 @@ impl Upstream {
         }
     }
 
+    /// The targets of which [`Upstream::pick`] would take one, if it had to do so often enough; no turn is used up.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn candidates(&self, now: Now, admits: impl Fn(usize) -> bool) -> Result<Vec<usize>, NoPick> {
+        let usable = self.usable_if_need_be(now)?;
+        let all = (0..self.targets.len()).filter(|at| self.targets[*at].weight > 0);
+        let candidates: Vec<usize> = all.filter(|at| usable(*at) && admits(*at)).collect();
+        if candidates.is_empty() { Err(NoPick::NotAdmitted) } else { Ok(candidates) }
+    }
+
     /// For when nobody was found at first: those in slow start with all of their share, since nobody else takes it;
     /// then, if so configured, those that are not well.
     #[cold]
@@ -141,6 +152,12 @@ impl Upstream {
         now: Now,
         admits: impl Fn(usize) -> bool,
     ) -> Result<usize, NoPick> {
+        let usable = self.usable_if_need_be(now)?;
+        let picked = self.balancer.pick(key, self.load(), |at| usable(at) && admits(at));
+        picked.ok_or(NoPick::NotAdmitted)
+    }
+
+    fn usable_if_need_be(&self, now: Now) -> Result<impl Fn(usize) -> bool, NoPick> {
         let (mut well, mut out) = (false, false);
         for at in (0..self.targets.len()).filter(|at| self.targets[*at].weight > 0) {
             match self.standing(at, now) {
@@ -156,13 +173,11 @@ impl Upstream {
                 OnAllUnhealthy::FailOpen => {}
             }
         }
-        let usable = |at: usize| match self.standing(at, now) {
+        Ok(move |at: usize| match self.standing(at, now) {
             Standing::Full | Standing::Share(_) => true,
             Standing::Out => !well,
             Standing::Drained => false,
-        };
-        let picked = self.balancer.pick(key, self.load(), |at| usable(at) && admits(at));
-        picked.ok_or(NoPick::NotAdmitted)
+        })
     }
 
     fn standing(&self, at: usize, now: Now) -> Standing {

@@ -130,6 +130,12 @@ impl KeySet {
         (mine || self.wanted.load(Ordering::Acquire)).then_some(KeyWait(ended))
     }
 
+    /// Whether [`KeySet::ask`] would have something to wait for.
+    pub fn would_ask(&self, now: Now) -> bool {
+        let under_way = self.fetching.load(Ordering::Acquire) || self.wanted.load(Ordering::Acquire);
+        under_way || now.as_nanos() >= self.next_ask.load(Ordering::Relaxed)
+    }
+
     /// Resolves when somebody has asked: for the one task that fetches this set.
     pub async fn asked(&self) {
         loop {

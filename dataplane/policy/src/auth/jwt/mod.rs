@@ -14,7 +14,7 @@ use super::credential::{
     Credential, after_scheme, in_authorization, in_cookie, in_header, in_query, remove_cookie,
     remove_parameter,
 };
-use super::{AuthContext, Finding, Proven};
+use super::{AuthContext, Finding, Memory, Proven};
 use crate::filter::auth::{JwtConfig, JwtKeys, TokenSource};
 use crate::filter::{Caller, Scheme};
 use crate::rejection::Cause;
@@ -102,13 +102,17 @@ impl Verifier {
         }
     }
 
-    pub(super) fn examine(&self, parts: &Parts, cx: &AuthContext) -> Finding {
+    pub(super) fn examine(&self, parts: &Parts, cx: &AuthContext, memory: Memory) -> Finding {
         let token = match self.find(parts) {
             Ok(Some(token)) => token,
             Ok(None) => return Finding::Absent,
             Err(cause) => return Finding::Refused(cause),
         };
-        match self.prove(&token, cx.unix_seconds) {
+        let proved = match memory {
+            Memory::Used => self.prove(&token, cx.unix_seconds),
+            Memory::Untouched => self.prove_anew(&token, cx.unix_seconds),
+        };
+        match proved {
             Ok(verified) => Finding::Found(Arc::clone(&verified.proven)),
             Err(Refusal::Cause(cause)) => Finding::Refused(cause),
             Err(Refusal::KeyMissing) => match &self.keys {
@@ -148,9 +152,7 @@ impl Verifier {
 
     /// Whether a token holds, from memory if it was seen a moment ago.
     fn prove(&self, token: &[u8], now: u64) -> Result<Arc<Verified>, Refusal> {
-        if token.len() > MAX_TOKEN {
-            return Err(Cause::TooLong.into());
-        }
+        check_length(token)?;
         // the epoch first: keys that change meanwhile leave what is remembered under a name that nobody asks for
         let epoch = self.key_set().map_or(0, |set| set.epoch());
         let name = self.cache.name(epoch, token);
@@ -160,6 +162,12 @@ impl Verifier {
         let verified = Arc::new(self.verify(token, now)?);
         self.cache.insert(name, epoch, token.len(), Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// The same without a look at what is remembered.
+    fn prove_anew(&self, token: &[u8], now: u64) -> Result<Arc<Verified>, Refusal> {
+        check_length(token)?;
+        self.verify(token, now).map(Arc::new)
     }
 
     fn verify(&self, token: &[u8], now: u64) -> Result<Verified, Refusal> {
@@ -186,6 +194,10 @@ impl Verifier {
         let proven = Proven::new(Arc::new(caller), told).ok_or(Cause::BadClaim)?;
         Ok(Verified::new(Arc::new(proven), expires, now))
     }
+}
+
+fn check_length(token: &[u8]) -> Result<(), Cause> {
+    if token.len() > MAX_TOKEN { Err(Cause::TooLong) } else { Ok(()) }
 }
 
 #[cfg(test)]

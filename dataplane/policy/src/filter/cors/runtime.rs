@@ -119,6 +119,11 @@ impl Cors {
         matches!(self.origins, Origins::Any)
     }
 
+    /// Whether a page of this origin may read the responses.
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        self.allowed(Some(origin)).is_some()
+    }
+
     /// What `Access-Control-Allow-Origin` says. `*` is said to everyone, so that a response that a cache keeps from a
     /// request without `Origin` will do for one with it (Fetch, "CORS protocol and HTTP caches").
     fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {

@@ -172,7 +172,7 @@ impl<'a> Check<'a> {
         let usable =
             self.config.routes.iter().enumerate().filter_map(|(at, route)| Some((at, route_match(route)?)));
         let (positions, matches): (Vec<_>, Vec<_>) = usable.unzip();
-        match Router::build(&matches) {
+        match Router::build(matches) {
             Ok(router) => Some(router),
             Err(conflicts) => {
                 for conflict in conflicts {

@@ -72,6 +72,13 @@ pub struct Kept<C, R> {
     pub running: R,
 }
 
+impl<C, R> Kept<C, R> {
+    /// What it was built from.
+    pub fn config(&self) -> &C {
+        &self.config
+    }
+}
+
 /// One for the route, or one for each target of its upstream.
 #[derive(Debug)]
 pub enum Scoped<T> {
