@@ -15,6 +15,7 @@ use crate::orders;
 use crate::pool::lane::Lane;
 use crate::settings::OtelEnvironment;
 use crate::telemetry::metrics::{Count, Metrics, ReasonCounts, TableSeries};
+use crate::telemetry::taps::Taps;
 use crate::telemetry::traces::Traces;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
@@ -28,6 +29,7 @@ pub struct Gateway {
     published: watch::Sender<()>,
     traces: Arc<Traces>,
     metrics: Arc<Metrics>,
+    taps: Arc<Taps>,
 }
 
 /// A table, and where its requests are counted.
@@ -67,6 +69,7 @@ impl Gateway {
             published: watch::Sender::new(()),
             traces,
             metrics: Arc::default(),
+            taps: Arc::default(),
         })
     }
 
@@ -121,6 +124,11 @@ impl Gateway {
     /// What each worker counts.
     pub(crate) fn workers(&self) -> Vec<Arc<WorkerCounters>> {
         self.workers.read().clone()
+    }
+
+    /// Whoever watches requests as they end.
+    pub(crate) fn taps(&self) -> &Arc<Taps> {
+        &self.taps
     }
 
     /// Changes whenever a table has been swapped in.

@@ -96,8 +96,14 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     let listeners = Listeners::new(settings.bind, workers.clone(), worker_count);
     let activation = Activation::new(gateway.clone(), listeners, disk, board.clone());
     let control_plane = settings.control_plane;
-    let control =
-        Control { control_plane, identification, activation, gateway: gateway.clone(), board: board.clone() };
+    let control = Control {
+        control_plane,
+        identification,
+        activation,
+        gateway: gateway.clone(),
+        board: board.clone(),
+        workers: workers.clone(),
+    };
     let admin_http = Admin::new(board.clone(), gateway.clone());
 
     let (restored, restoring) = mpsc::sync_channel(1);

@@ -8,6 +8,7 @@ use policy::table::{Purpose, RouteTable};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Long enough for any machine; a test that waits for so long has failed.
@@ -15,8 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One worker that serves; ends when dropped.
 pub(crate) struct Served {
-    address: SocketAddr,
-    _workers: Workers,
+    pub(crate) address: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) workers: Workers,
 }
 
 /// Serves a config of one route, which takes the targets in turn.
@@ -28,14 +30,18 @@ pub(crate) fn serve(targets: &[&Target], server: Value, filters: Value) -> Serve
         "routes": [{"name": "all", "prefix": "/", "targets": targets, "filters": filters}],
     }))
     .unwrap();
-    let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
+    serve_table(RouteTable::build(&config, None, Purpose::Serve).unwrap())
+}
+
+/// Serves a table as version 1.
+pub(crate) fn serve_table(table: RouteTable) -> Served {
     let gateway = Gateway::new("test".to_owned());
     let workers = Workers::spawn(1, gateway.clone()).unwrap();
     gateway.publish(table.identified(1, String::new()));
     let reserved = listener::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).unwrap();
     let address = reserved.address();
     workers.open(reserved).unwrap();
-    Served { address, _workers: workers }
+    Served { address, gateway, workers }
 }
 
 impl Served {

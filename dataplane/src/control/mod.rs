@@ -4,11 +4,13 @@
 //! line and a reconnect.
 
 mod backoff;
+mod questions;
 mod session;
 
 use crate::activation::Activation;
 use crate::gateway::Gateway;
 use crate::status::Board;
+use crate::worker::Workers;
 use backoff::Backoff;
 use proto::v1::Hello;
 use session::{Ended, Session};
@@ -62,6 +64,8 @@ pub struct Control {
     pub gateway: Arc<Gateway>,
     /// For the status.
     pub board: Board,
+    /// What they remember of requests.
+    pub workers: Arc<Workers>,
 }
 
 impl Control {

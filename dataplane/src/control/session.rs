@@ -4,6 +4,7 @@ use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY};
 use crate::activation::{Committed, NotPrepared};
 use crate::clock;
 use crate::status::{self, Rates};
+use crate::telemetry::taps::{self, Watching};
 use policy::diagnostic::Diagnostic;
 use proto::v1::control_plane_message::Message as Order;
 use proto::v1::data_plane_message::Message as Fact;
@@ -21,15 +22,16 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::{Channel, Endpoint};
 
 /// Facts that the control plane has not taken yet; more, and it does not read.
-const OUTBOX: usize = 64;
+pub(super) const OUTBOX: usize = 64;
 
 pub(super) struct Session<'a> {
-    control: &'a mut Control,
-    outbox: mpsc::Sender<DataPlaneMessage>,
+    pub(super) control: &'a mut Control,
+    pub(super) outbox: mpsc::Sender<DataPlaneMessage>,
     inbox: Streaming<ControlPlaneMessage>,
     rates: Rates,
     /// As they were when last looked at.
     states: Vec<u8>,
+    pub(super) watching: Watching,
 }
 
 /// Why a session is over. There is no good reason: a control plane never hangs up on purpose.
@@ -58,15 +60,18 @@ impl<'a> Session<'a> {
         send(&outbox, Fact::Hello(control.hello()))?;
         let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
         tracing::info!(control_plane = %control.control_plane, "joined the control plane");
-        Ok(Self { control, outbox, inbox, rates: Rates::default(), states: Vec::new() })
+        let watching = Watching::new(control.gateway.taps().clone());
+        Ok(Self { control, outbox, inbox, rates: Rates::default(), states: Vec::new(), watching })
     }
 
     /// Obeys and reports until it ends.
     pub(super) async fn serve(mut self) -> Ended {
         let mut changes = self.control.board.watch();
-        let (mut ticks, mut looks) = (interval(STATUS_EVERY), interval(LOOK_EVERY));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let [mut ticks, mut looks, mut taps] = [STATUS_EVERY, LOOK_EVERY, taps::EVERY].map(|every| {
+            let mut ticks = interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
         loop {
             let step = tokio::select! {
                 received = self.inbox.message() => match received {
@@ -77,6 +82,7 @@ impl<'a> Session<'a> {
                 () = changed(&mut changes) => self.send_status(),
                 _ = ticks.tick() => self.send_tick(),
                 _ = looks.tick() => self.look(),
+                _ = taps.tick(), if !self.watching.is_idle() => self.tell_taps(),
             };
             if let Err(ended) = step {
                 return ended;
@@ -97,6 +103,7 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Some(Order::Orders(orders)) => self.orders(orders).await,
+            Some(Order::Question(question)) => self.question(question),
             None => Err(Ended::Malformed("a message that this version does not know")),
         }
     }
@@ -162,7 +169,7 @@ impl<'a> Session<'a> {
         status::report(&board.get(), gateway)
     }
 
-    fn send(&self, fact: Fact) -> Result<(), Ended> {
+    pub(super) fn send(&self, fact: Fact) -> Result<(), Ended> {
         send(&self.outbox, fact)
     }
 }

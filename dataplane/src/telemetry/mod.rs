@@ -4,6 +4,8 @@
 mod exchanged;
 
 pub(crate) mod metrics;
+pub(crate) mod recent;
+pub(crate) mod taps;
 pub(crate) mod traces;
 
 pub(crate) use exchanged::{Exchanged, Try, TryEnd};
@@ -11,13 +13,19 @@ pub(crate) use exchanged::{Exchanged, Try, TryEnd};
 use crate::gateway::{Gateway, WorkerCounters};
 use metrics::Metrics;
 use policy::table::Edge;
+use proto::v1::Recollection;
+use recent::Recent;
+use std::cell::RefCell;
 use std::sync::Arc;
+use taps::Taps;
 use traces::Traces;
 
 /// One worker's share of it.
 pub(crate) struct WorkerTelemetry {
     traces: Arc<Traces>,
     metrics: Arc<Metrics>,
+    taps: Arc<Taps>,
+    recent: RefCell<Recent>,
     counters: Arc<WorkerCounters>,
     worker: usize,
 }
@@ -25,7 +33,14 @@ pub(crate) struct WorkerTelemetry {
 impl WorkerTelemetry {
     /// Of the worker at this position.
     pub(crate) fn new(gateway: &Gateway, worker: usize, counters: Arc<WorkerCounters>) -> Self {
-        Self { traces: gateway.traces().clone(), metrics: gateway.metrics().clone(), counters, worker }
+        Self {
+            traces: gateway.traces().clone(),
+            metrics: gateway.metrics().clone(),
+            taps: gateway.taps().clone(),
+            recent: RefCell::new(Recent::new()),
+            counters,
+            worker,
+        }
     }
 
     /// An exchange begins, which will be told of.
@@ -40,6 +55,8 @@ impl WorkerTelemetry {
         if let Some(trace) = of.trace {
             self.traces.export(trace, of);
         }
+        self.recent.borrow_mut().remember(of);
+        self.taps.tell(of);
         if of.local {
             tracing::debug!(
                 peer = %of.peer,
@@ -49,5 +66,10 @@ impl WorkerTelemetry {
                 "answered by the gateway"
             );
         }
+    }
+
+    /// What is remembered of a request.
+    pub(crate) fn recall(&self, request_id: &str) -> Recollection {
+        self.recent.borrow().recall(request_id)
     }
 }

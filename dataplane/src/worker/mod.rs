@@ -9,6 +9,8 @@ pub(crate) use thread::{TableHandle, Worker};
 
 use crate::gateway::{Gateway, WorkerCounters};
 use crate::listener::{ListenerId, ListenerState, Reserved};
+use crate::telemetry::recent;
+use proto::v1::Recollection;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     Take(TcpStream, SocketAddr, Arc<ListenerState>),
     Close(ListenerId, oneshot::Sender<()>),
     Drain(Duration, oneshot::Sender<Drained>),
+    /// What is remembered of the request with this id?
+    Recall(Arc<str>, oneshot::Sender<Recollection>),
 }
 
 /// How the connections of a drain ended.
@@ -107,6 +111,22 @@ impl Workers {
             // a worker that is gone has closed everything
             let _ = closed.await;
         }
+    }
+
+    /// What all workers remember of a request; one that does not answer in time, as little as if it were gone.
+    pub(crate) async fn recall(&self, request_id: &str, patience: Duration) -> Recollection {
+        let request_id: Arc<str> = request_id.into();
+        let ask = |peer: &Peer| {
+            let (answer, recalled) = oneshot::channel();
+            peer.send(Command::Recall(request_id.clone(), answer));
+            tokio::time::timeout(patience, recalled)
+        };
+        let asked: Vec<_> = self.peers.iter().map(ask).collect();
+        let mut recalled = Vec::with_capacity(asked.len());
+        for answer in asked {
+            recalled.extend(answer.await.ok().and_then(Result::ok));
+        }
+        recent::merged(recalled)
     }
 
     /// Closes every listener, lets requests finish until `deadline`, then cuts off the rest.

@@ -109,6 +109,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 // nobody waits any more: nothing to tell
                 let _ = done.send(());
             }
+            Command::Recall(request_id, answer) => {
+                let _ = answer.send(worker.telemetry.recall(&request_id));
+            }
             Command::Drain(deadline, done) => {
                 let drained = worker.drain(deadline).await;
                 let _ = done.send(drained);
