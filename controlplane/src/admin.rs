@@ -4,14 +4,16 @@ use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Given, Handle, O
 use crate::candidate::{Candidate, MAX_SOURCE_BYTES};
 use crate::mask::masked_source;
 use crate::orders::Order;
+use crate::questions;
 use crate::store::{Store, StoreError};
 use proto::v1::admin_server::Admin;
+use proto::v1::question::Asks;
 use proto::v1::{self, Outcome, RolloutEvent, VersionState, rollout_event::Event};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
@@ -66,6 +68,7 @@ impl Admin for AdminService {
     type UndoStream = Events;
     type PushStream = Events;
     type WatchRolloutStream = Events;
+    type WatchRequestsStream = ReceiverStream<Result<v1::RequestsEvent, Status>>;
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<Events>, Status> {
         let request = request.into_inner();
@@ -92,7 +95,7 @@ impl Admin for AdminService {
             allow_empty: true,
             author,
             note: String::new(),
-            timeout: timeout(timeout_ms),
+            timeout: timeout(timeout_ms, DEFAULT_TIMEOUT),
             follower: Some(follower),
         };
         self.actor.change(change).await?;
@@ -102,7 +105,7 @@ impl Admin for AdminService {
     async fn push(&self, request: Request<v1::PushRequest>) -> Result<Response<Events>, Status> {
         let v1::PushRequest { instances, timeout_ms } = request.into_inner();
         let (follower, events) = follower();
-        self.actor.push(instances, timeout(timeout_ms), follower).await?;
+        self.actor.push(instances, timeout(timeout_ms, DEFAULT_TIMEOUT), follower).await?;
         Ok(events)
     }
 
@@ -153,8 +156,36 @@ impl Admin for AdminService {
         let order = order.and_then(read_order);
         let order =
             order.ok_or_else(|| Status::invalid_argument("an order that this build does not know"))?;
-        let given = Given { order, author, timeout: timeout(timeout_ms) };
+        let given = Given { order, author, timeout: timeout(timeout_ms, DEFAULT_TIMEOUT) };
         Ok(Response::new(self.actor.order(given).await?))
+    }
+
+    async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {
+        use v1::ask_request::Asks as Wire;
+        let v1::AskRequest { asks, instance, timeout_ms } = request.into_inner();
+        let asks = match asks {
+            Some(Wire::Explain(explain)) => Asks::Explain(explain),
+            Some(Wire::Recall(recall)) => Asks::Recall(recall),
+            None => return Err(Status::invalid_argument("a question that this build does not know")),
+        };
+        let timeout = timeout(timeout_ms, questions::DEFAULT_TIMEOUT);
+        Ok(Response::new(questions::ask(&self.actor, asks, instance, timeout).await?))
+    }
+
+    async fn watch_requests(
+        &self,
+        request: Request<v1::WatchRequestsRequest>,
+    ) -> Result<Response<Self::WatchRequestsStream>, Status> {
+        let v1::WatchRequestsRequest { tap, instance } = request.into_inner();
+        let (watcher, events) = mpsc::channel(1);
+        let (actor, tap) = (self.actor.clone(), tap.unwrap_or_default());
+        tokio::spawn(async move {
+            if let Err(status) = questions::watch(&actor, tap, instance, watcher.clone()).await {
+                // the caller may have hung up
+                let _ = watcher.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(events)))
     }
 }
 
@@ -201,7 +232,7 @@ async fn apply(actor: Handle, request: v1::ApplyRequest, follower: Follower) {
         allow_empty: request.allow_empty,
         author: request.author,
         note: request.note,
-        timeout: timeout(request.timeout_ms),
+        timeout: timeout(request.timeout_ms, DEFAULT_TIMEOUT),
         follower: Some(follower),
     };
     // if the actor has ended, the dropped follower ends the client's stream without a Finished: outcome unknown
@@ -218,9 +249,9 @@ fn finish(follower: &Follower, finished: v1::Finished) {
     let _ = follower.send(RolloutEvent { event: Some(Event::Finished(finished)) });
 }
 
-fn timeout(asked_ms: u64) -> Duration {
+fn timeout(asked_ms: u64, default: Duration) -> Duration {
     match asked_ms {
-        0 => DEFAULT_TIMEOUT,
+        0 => default,
         ms => Duration::from_millis(ms).min(MAX_TIMEOUT),
     }
 }

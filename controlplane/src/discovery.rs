@@ -89,10 +89,18 @@ async fn listen(
                 break;
             }
         };
+        let message = match message {
+            Message::Answer(answer) => {
+                actor.questions().answered(&instance, stream, answer);
+                continue;
+            }
+            message => message,
+        };
         if let Err(Stopped) = actor.hear(instance.clone(), stream, message).await {
             return;
         }
     }
+    actor.questions().left(&instance, stream);
     // the actor has ended: there is no fleet to leave
     let _ = actor.leave(instance, stream).await;
 }

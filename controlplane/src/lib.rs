@@ -13,6 +13,7 @@ mod discovery;
 mod fleet;
 mod mask;
 mod orders;
+mod questions;
 mod rollout;
 mod settings;
 mod source;

@@ -4,6 +4,7 @@ use super::feed::Follower;
 use crate::candidate::Candidate;
 use crate::fleet::StreamId;
 use crate::orders::Order;
+use crate::questions::{Asked, Questions};
 use crate::source::{Reading, Stamp};
 use crate::watcher::Observation;
 use proto::v1::{self, data_plane_message};
@@ -39,6 +40,11 @@ impl Outbox {
     /// False: it is full or nobody reads it any more.
     pub(super) fn send(&self, message: Result<v1::ControlPlaneMessage, Status>) -> bool {
         self.messages.try_send(message).is_ok()
+    }
+
+    /// The same for what is not worth a stream: half of the room is left to what is.
+    pub(super) fn offer(&self, message: v1::ControlPlaneMessage) -> bool {
+        self.messages.capacity() > self.messages.max_capacity() / 2 && self.send(Ok(message))
     }
 }
 
@@ -86,15 +92,48 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub(super) enum Message {
     Change(Change),
-    Push { instances: Vec<String>, timeout: Duration, follower: Follower },
-    Follow { follower: Follower, found: oneshot::Sender<bool> },
+    Push {
+        instances: Vec<String>,
+        timeout: Duration,
+        follower: Follower,
+    },
+    Follow {
+        follower: Follower,
+        found: oneshot::Sender<bool>,
+    },
     Status(oneshot::Sender<v1::GetStatusResponse>),
-    Order { given: Given, answer: oneshot::Sender<Result<v1::OrderResponse, Status>> },
-    Join { stream: StreamId, hello: v1::Hello, peer: String, outbox: Outbox },
-    Leave { instance: String, stream: StreamId },
-    Hear { instance: String, stream: StreamId, message: data_plane_message::Message },
+    Order {
+        given: Given,
+        answer: oneshot::Sender<Result<v1::OrderResponse, Status>>,
+    },
+    Ask {
+        question: v1::Question,
+        instance: String,
+        lasting: bool,
+        asked: oneshot::Sender<Result<Asked, Status>>,
+    },
+    EndTap(u64),
+    Join {
+        stream: StreamId,
+        hello: v1::Hello,
+        peer: String,
+        outbox: Outbox,
+    },
+    Leave {
+        instance: String,
+        stream: StreamId,
+    },
+    Hear {
+        instance: String,
+        stream: StreamId,
+        message: data_plane_message::Message,
+    },
     File(Observation),
-    FileChecked { reading: Reading, number: u64, checked: Result<Candidate, Vec<v1::Diagnostic>> },
+    FileChecked {
+        reading: Reading,
+        number: u64,
+        checked: Result<Candidate, Vec<v1::Diagnostic>>,
+    },
 }
 
 /// Tells the actor. A full mailbox slows the teller down.
@@ -102,6 +141,7 @@ pub(super) enum Message {
 pub(crate) struct Handle {
     mailbox: mpsc::Sender<Message>,
     streams: Arc<AtomicU64>,
+    questions: Arc<Questions>,
 }
 
 /// The actor has ended: the control plane is shutting down.
@@ -116,7 +156,7 @@ impl From<Stopped> for Status {
 
 impl Handle {
     pub(super) fn new(mailbox: mpsc::Sender<Message>) -> Self {
-        Self { mailbox, streams: Arc::new(AtomicU64::new(1)) }
+        Self { mailbox, streams: Arc::new(AtomicU64::new(1)), questions: Arc::default() }
     }
 
     async fn send(&self, message: Message) -> Result<(), Stopped> {
@@ -154,6 +194,31 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Order { given, answer }).await?;
         answered.await.map_err(|_| Stopped)?
+    }
+
+    /// Where answers go.
+    pub(crate) fn questions(&self) -> &Arc<Questions> {
+        &self.questions
+    }
+
+    /// Puts a question to an instance, or to all.
+    pub(crate) async fn ask(&self, question: v1::Question, instance: String) -> Result<Asked, Status> {
+        self.put(question, instance, false).await
+    }
+
+    /// The same, and to those that join later, until it is ended.
+    pub(crate) async fn tap(&self, question: v1::Question, instance: String) -> Result<Asked, Status> {
+        self.put(question, instance, true).await
+    }
+
+    async fn put(&self, question: v1::Question, instance: String, lasting: bool) -> Result<Asked, Status> {
+        let (asked, answer) = oneshot::channel();
+        self.send(Message::Ask { question, instance, lasting, asked }).await?;
+        answer.await.map_err(|_| Stopped)?
+    }
+
+    pub(crate) async fn end_tap(&self, id: u64) -> Result<(), Stopped> {
+        self.send(Message::EndTap(id)).await
     }
 
     /// `peer` is where the data plane's connection comes from, for people.

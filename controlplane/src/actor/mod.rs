@@ -8,6 +8,7 @@ mod feed;
 mod file;
 mod message;
 mod order;
+mod question;
 mod trace;
 
 pub(crate) use feed::Follower;
@@ -26,6 +27,7 @@ use file::FileState;
 use message::Message;
 use order::Answer;
 use proto::v1::{self, Outcome, Step, data_plane_message::Message as Up, rollout_event::Event};
+use question::Tapping;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,7 @@ pub(crate) struct Actor {
     /// Whoever waits for an order to be confirmed, by ticket.
     answers: HashMap<u64, Answer>,
     last_ticket: u64,
+    taps: HashMap<u64, Tapping>,
     outboxes: HashMap<StreamId, Outbox>,
     queue: VecDeque<Job>,
     running: Option<Running>,
@@ -92,6 +95,7 @@ pub(crate) fn spawn(
         orders: Orders::new(store.cluster_id(), standing),
         answers: HashMap::new(),
         last_ticket: 0,
+        taps: HashMap::new(),
         store,
         outboxes: HashMap::new(),
         queue: VecDeque::new(),
@@ -166,6 +170,15 @@ impl Actor {
                 let _ = status.send(self.status(now));
             }
             Message::Order { given, answer } => self.order(given, answer).await,
+            Message::Ask { question, instance, lasting, asked } => {
+                let put = match lasting {
+                    true => self.tap(question, instance),
+                    false => self.ask(&question, &instance),
+                };
+                // whoever asked may have hung up
+                let _ = asked.send(put);
+            }
+            Message::EndTap(id) => self.end_tap(id),
             Message::Join { stream, hello, peer, outbox } => {
                 tracing::info!(
                     instance = hello.instance,
@@ -174,6 +187,7 @@ impl Actor {
                     "data plane joined"
                 );
                 self.outboxes.insert(stream, outbox);
+                self.tap_joined(&hello.instance, stream);
                 self.orders.join(stream, &hello);
                 self.coordinator.join(now, stream, peer, hello);
             }

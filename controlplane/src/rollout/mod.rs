@@ -94,6 +94,11 @@ impl Coordinator {
         self.members.values().map(|member| member.describe(now, &current)).collect()
     }
 
+    /// Every member that is remembered, with its stream if it is connected.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (&str, Option<StreamId>)> {
+        self.members.iter().map(|(name, member)| (name.as_str(), member.stream))
+    }
+
     /// When [`Coordinator::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tasks = self.members.values().filter_map(|member| match member.task {
@@ -207,7 +212,7 @@ impl Coordinator {
             // the first message alone is a Hello; discovery has taken it
             Up::Hello(_) => {}
             // a sign of life; what it says is for `orders`
-            Up::OrdersApplied(_) => {}
+            Up::OrdersApplied(_) | Up::Answer(_) => {}
             Up::Prepared(prepared) => self.prepared(now, instance, stream, prepared),
             Up::Rejected(rejected) => self.rejected(now, instance, rejected),
             Up::Active(active) => self.active(now, instance, active),

@@ -119,7 +119,7 @@ impl DataPlane {
             Some(Down::Abort(v1::Abort { version, .. })) => {
                 self.prepared.take_if(|prepared| prepared.version == version);
             }
-            Some(Down::Orders(_)) => unreachable!("the coordinator gives no orders"),
+            Some(Down::Orders(_) | Down::Question(_)) => unreachable!("the coordinator gives no orders"),
             None => {}
         }
     }

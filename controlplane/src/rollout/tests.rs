@@ -102,7 +102,7 @@ fn describe(effect: &Effect) -> Option<String> {
         }
         Down::Commit(commit) => format!("{instance} commit {}", commit.version),
         Down::Abort(abort) => format!("{instance} abort {}", abort.version),
-        Down::Orders(_) => unreachable!("the coordinator gives no orders"),
+        Down::Orders(_) | Down::Question(_) => unreachable!("the coordinator gives no orders"),
     })
 }
 

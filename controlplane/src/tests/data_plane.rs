@@ -104,6 +104,7 @@ impl FakeDataPlane {
                 }
                 Down::Abort(_) => prepared = None,
                 Down::Orders(orders) => self.confirm(&orders).await,
+                Down::Question(_) => {}
             }
         }
         active

@@ -3,6 +3,7 @@
 mod data_plane;
 mod doors;
 mod orders;
+mod questions;
 mod rollouts;
 
 use crate::{Bound, Settings, start};
