@@ -72,11 +72,19 @@ impl Row {
 }
 
 /// Names and reasons come from other machines: a control character must not reach the terminal.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The value of `-o` where there is one thing to tell and not a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shape {
+    Table,
+    Json,
+    Yaml,
 }
 
 /// A JSON or YAML document.
@@ -123,9 +131,13 @@ fn unserializable(error: impl std::fmt::Display) -> Failure {
 }
 
 fn table<R: Resource>(items: &[R], wide: bool, now: Timestamp) -> String {
-    let rows: Vec<Row> = items.iter().map(|item| item.row(wide, now)).collect();
+    rows(&items.iter().map(|item| item.row(wide, now)).collect::<Vec<_>>())
+}
+
+/// Rows of the same columns, with their titles; nothing if there are none.
+pub fn rows(rows: &[Row]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let shown: Vec<usize> = (0..first.cells.len()).filter(|column| is_shown(&rows, *column)).collect();
+    let shown: Vec<usize> = (0..first.cells.len()).filter(|column| is_shown(rows, *column)).collect();
 
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -133,13 +145,19 @@ fn table<R: Resource>(items: &[R], wide: bool, now: Timestamp) -> String {
     // else the colour of a last cell would keep the blanks after it
     table.style_text_only();
     table.set_header(shown.iter().map(|column| TableCell::new(first.cells[*column].0)));
-    for row in &rows {
+    for row in rows {
         table.add_row(shown.iter().map(|column| styled(&row.cells[*column].1)));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.trim_fmt() + "\n"
+}
+
+/// The same without their titles.
+pub fn untitled(lines: &[Row]) -> String {
+    let text = rows(lines);
+    text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
 }
 
 fn is_shown(rows: &[Row], column: usize) -> bool {

@@ -5,14 +5,18 @@ pub mod breaker;
 pub mod completion;
 pub mod dev;
 pub mod diff;
+pub mod explain;
 pub mod get;
 mod order;
+mod past;
 pub mod push;
 pub mod rollout;
 pub mod schema;
 pub mod status;
+pub mod tap;
 pub mod target;
 pub mod validate;
+pub mod why;
 
 use crate::client::{self, Admin};
 use crate::console::ColorWhen;
@@ -78,6 +82,12 @@ pub enum Command {
     Target(target::Target),
     /// Reset a route's circuit breaker on every instance, or hold it open or closed
     Breaker(breaker::Breaker),
+    /// Ask every instance what would become of a request, and why
+    Explain(explain::Explain),
+    /// Ask every instance what became of a request, by the id in its response
+    Why(why::Why),
+    /// Watch requests of the fleet as they end
+    Tap(tap::Tap),
     /// Send the current version again to instances and wait for their acknowledgement
     Push(push::Push),
     /// Run control plane, one data plane and demo targets in this process
@@ -100,6 +110,9 @@ impl Cli {
             Command::Status(status) => block_on(status.run(&global)),
             Command::Rollout(rollout) => block_on(rollout.run(&global)),
             Command::Push(push) => block_on(push.run(&global)),
+            Command::Explain(explain) => block_on(explain.run(&global)),
+            Command::Why(why) => block_on(why.run(&global)),
+            Command::Tap(tap) => block_on(tap.run(&global)),
             Command::Target(target) => block_on(target.run(&global)),
             Command::Breaker(breaker) => block_on(breaker.run(&global)),
         }

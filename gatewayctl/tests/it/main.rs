@@ -5,6 +5,7 @@ mod dev;
 mod orders;
 mod outcomes;
 mod protection;
+mod questions;
 mod rendering;
 mod support;
 mod usage;

@@ -21,6 +21,10 @@ pub struct Script {
     pub rollouts: Vec<Vec<RolloutEvent>>,
     /// The answer to an order; none: nothing of that name.
     pub order: Option<OrderResponse>,
+    /// The answer to a question; none: nobody of that name.
+    pub ask: Option<AskResponse>,
+    /// What a tap sees before the stream ends.
+    pub requests: Vec<RequestsEvent>,
 }
 
 /// A running fake; it ends with the test's process.
@@ -28,15 +32,20 @@ pub struct Fake {
     pub address: SocketAddr,
     applied: Arc<Mutex<Vec<ApplyRequest>>>,
     ordered: Arc<Mutex<Vec<OrderRequest>>>,
+    asked: Arc<Mutex<Vec<AskRequest>>>,
+    watched: Arc<Mutex<Vec<WatchRequestsRequest>>>,
 }
 
 impl Fake {
     pub fn start(script: Script) -> Self {
-        let (applied, ordered) = (Arc::default(), Arc::default());
+        let (applied, ordered, asked, watched) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let service = Service {
             script: Mutex::new(script),
             applied: Arc::clone(&applied),
             ordered: Arc::clone(&ordered),
+            asked: Arc::clone(&asked),
+            watched: Arc::clone(&watched),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -52,7 +61,7 @@ impl Fake {
                     .unwrap();
             });
         });
-        Self { address, applied, ordered }
+        Self { address, applied, ordered, asked, watched }
     }
 
     /// `gatewayctl` speaking to this control plane.
@@ -65,6 +74,16 @@ impl Fake {
     /// The requests to apply, in turn.
     pub fn applied(&self) -> Vec<ApplyRequest> {
         self.applied.lock().clone()
+    }
+
+    /// The questions, in turn.
+    pub fn asked(&self) -> Vec<AskRequest> {
+        self.asked.lock().clone()
+    }
+
+    /// The taps, in turn.
+    pub fn watched(&self) -> Vec<WatchRequestsRequest> {
+        self.watched.lock().clone()
     }
 
     /// The orders, in turn.
@@ -88,6 +107,8 @@ struct Service {
     script: Mutex<Script>,
     applied: Arc<Mutex<Vec<ApplyRequest>>>,
     ordered: Arc<Mutex<Vec<OrderRequest>>>,
+    asked: Arc<Mutex<Vec<AskRequest>>>,
+    watched: Arc<Mutex<Vec<WatchRequestsRequest>>>,
 }
 
 type Events = tokio_stream::Iter<std::vec::IntoIter<Result<RolloutEvent, Status>>>;
@@ -109,6 +130,7 @@ impl Admin for Service {
     type UndoStream = Events;
     type PushStream = Events;
     type WatchRolloutStream = Events;
+    type WatchRequestsStream = tokio_stream::Iter<std::vec::IntoIter<Result<RequestsEvent, Status>>>;
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<Events>, Status> {
         self.applied.lock().push(request.into_inner());
@@ -151,6 +173,21 @@ impl Admin for Service {
         let answer = self.script.lock().order.clone();
         let unknown = || Status::not_found("no upstream is named `usres`; did you mean `users`?");
         answer.map(Response::new).ok_or_else(unknown)
+    }
+
+    async fn ask(&self, request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
+        self.asked.lock().push(request.into_inner());
+        let answer = self.script.lock().ask.clone();
+        answer.map(Response::new).ok_or_else(|| Status::not_found("there is no instance named `dp-9`"))
+    }
+
+    async fn watch_requests(
+        &self,
+        request: Request<WatchRequestsRequest>,
+    ) -> Result<Response<Self::WatchRequestsStream>, Status> {
+        self.watched.lock().push(request.into_inner());
+        let events: Vec<_> = self.script.lock().requests.iter().cloned().map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(events)))
     }
 }
 

@@ -155,7 +155,6 @@ impl Telling<'_> {
             Reach::Route { .. } => "",
         };
         let quota = format!("{} by {}{scope}", config.algorithm.name(), running.key());
-        let left = format!("{:.1} left", preview.left);
         match preview.verdict {
             Verdict::Limit(limited) => {
                 let why = format!("{quota}: used up, passes again in {}", short(limited.retry_after));
@@ -166,9 +165,13 @@ impl Telling<'_> {
                 self.filter(FilterKind::RateLimit, Says::Wait, detail);
                 Ok(())
             }
+            Verdict::WouldLimit => {
+                let detail = format!("{quota}: used up, but shadow mode refuses nothing");
+                self.filter(FilterKind::RateLimit, Says::Pass, detail);
+                Ok(())
+            }
             Verdict::Pass => {
-                let shadow = if preview.exceeded { ", would be refused but for shadow mode" } else { "" };
-                self.filter(FilterKind::RateLimit, Says::Pass, format!("{quota}: {left}{shadow}"));
+                self.filter(FilterKind::RateLimit, Says::Pass, format!("{quota}: {:.1} left", preview.left));
                 Ok(())
             }
         }

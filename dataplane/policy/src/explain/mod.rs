@@ -309,7 +309,7 @@ impl<'a> Telling<'a> {
         let path = self.path()?;
         let inbound = Inbound::examine(&parts.headers, &parts.method, parts.version);
         let inbound =
-            self.check("headers", inbound, |_| "framing, connection and expectations are sound".to_owned())?;
+            self.check("framing", inbound, |_| "length, connection and expectations are sound".to_owned())?;
         let most = self.table.server.max_body_bytes.0;
         self.check_quietly("body", request::check_length(&parts.headers, most))?;
         if inbound.has_via && self.via.is_some_and(|via| request::passed_before(&parts.headers, via)) {

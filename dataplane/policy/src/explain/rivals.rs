@@ -68,12 +68,9 @@ impl<'a> Telling<'a> {
     fn rival(&self, contender: &Contender, found: &Result<usize, Rejection>, lookup: &Lookup<'_>) -> Rival {
         let Contender { route, fit } = contender;
         let why = match (fit, found) {
-            (Fit::Takes, Ok(winner)) => {
-                format!("comes later: {}", self.table.router().precedence(*winner, *route, lookup.host))
-            }
+            (Fit::Takes, Ok(winner)) => self.table.router().precedence(*winner, *route, lookup.host),
             (Fit::Takes, Err(_)) => {
-                "comes later: a path that is taken for other methods leaves nothing to broader routes"
-                    .to_owned()
+                "a path that is taken for other methods leaves nothing to broader routes".to_owned()
             }
             (Fit::Method(methods), _) => format!("takes {} only", list(methods)),
             (Fit::Condition(condition), _) => format!("asks for {condition}"),

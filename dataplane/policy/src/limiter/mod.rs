@@ -58,8 +58,6 @@ pub struct Preview {
     pub verdict: Verdict,
     /// Requests that are left of the quota of its key.
     pub left: f64,
-    /// It would wait or be refused; in shadow mode it passes all the same.
-    pub exceeded: bool,
 }
 
 /// A limit as the operator sees it.
@@ -202,14 +200,14 @@ impl RateLimit {
             Buckets::Cells(table) => preview(table.meter(), &mut table.state_of(key), now),
             Buckets::Windows(table) => preview(table.meter(), &mut table.state_of(key), now),
         };
+        let shadow = self.config.shadow;
         let verdict = match admitted {
-            Ok(Duration::ZERO) => Verdict::Pass,
+            Ok(wait) if shadow || wait.is_zero() => Verdict::Pass,
             Ok(wait) => Verdict::Wait(wait),
+            Err(_) if shadow => Verdict::WouldLimit,
             Err(retry_after) => Verdict::Limit(Limited { retry_after, ..self.quota }),
         };
-        let exceeded = verdict != Verdict::Pass;
-        let verdict = if self.config.shadow { Verdict::Pass } else { verdict };
-        Preview { verdict, left, exceeded }
+        Preview { verdict, left }
     }
 
     /// How full it is and what it has done. With a key it looks at every bucket, a few at a time.

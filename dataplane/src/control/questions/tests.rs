@@ -3,8 +3,8 @@
 use super::explained;
 use crate::clock;
 use crate::test_support::{Served, serve_table};
-use ::tests::client::raw::RawClient;
-use ::tests::upstream::target::Target;
+use ::tests::client::RawClient;
+use ::tests::upstream::Target;
 use fastrand::Rng;
 use policy::breaker::Hold;
 use policy::config::GatewayConfig;
@@ -44,7 +44,7 @@ fn a_filter(rng: &mut Rng) -> Value {
         6 => {
             json!({"rate_limit": {"qps": 1000, "burst": 1, "algorithm": "leaky_bucket", "shadow": rng.bool()}})
         }
-        7 => json!({"body_limit": {"max": 10}}),
+        7 => json!({"body_limit": {"max": "10B"}}),
         8 => json!({"headers": {"request": {"set": {"X-Version": "2"}}, "response": {"remove": ["Server"]}}}),
         9 => {
             json!({"circuit_breaker": {"threshold": 5, "scope": one(rng, &["route", "target"]), "shadow": rng.u8(..4) == 0}})
@@ -130,8 +130,11 @@ fn a_table(rng: &mut Rng, targets: &[String]) -> RouteTable {
     } else {
         json!([])
     };
-    let server =
-        if rng.bool() { json!({"trusted_proxies": ["127.0.0.1"]}) } else { json!({"max_body_bytes": 100}) };
+    let server = if rng.bool() {
+        json!({"trusted_proxies": ["127.0.0.1"]})
+    } else {
+        json!({"max_body_bytes": "100B"})
+    };
     let mut built = None;
     for at in 0..rng.usize(1..7) {
         let route = a_route(rng, at, targets);
@@ -403,7 +406,7 @@ proptest! {
             for _ in 0..24 {
                 compare(&served, &a_request(&mut rng)).await?;
             }
-            Ok(())
+            Ok::<(), TestCaseError>(())
         })?;
     }
 }

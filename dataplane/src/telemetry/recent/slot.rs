@@ -29,6 +29,8 @@ pub(super) struct Slot {
     bytes_in: u64,
     bytes_out: u64,
     trace_id: Option<[u8; 16]>,
+    retry_denied: bool,
+    would_limit: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +78,8 @@ impl Default for Slot {
             bytes_in: 0,
             bytes_out: 0,
             trace_id: None,
+            retry_denied: false,
+            would_limit: false,
         }
     }
 }
@@ -108,6 +112,8 @@ impl Slot {
         self.bytes_in = of.bytes_in;
         self.bytes_out = of.bytes_out;
         self.trace_id = of.trace.map(|trace| trace.trace_id());
+        self.retry_denied = of.retry_denied;
+        self.would_limit = of.would_limit;
     }
 
     fn write(&mut self, text: Text, bytes: &[u8]) {
@@ -202,6 +208,8 @@ impl Slot {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             trace_id: self.trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id))).unwrap_or_default(),
+            retry_denied: self.retry_denied,
+            would_limit: self.would_limit,
         }
     }
 

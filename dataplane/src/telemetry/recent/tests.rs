@@ -45,6 +45,8 @@ fn exchanged<'a>(table: &'a RouteTable, request_id: &'a str, began: Instant) -> 
         bytes_in: 0,
         bytes_out: 0,
         trace: None,
+        retry_denied: false,
+        would_limit: false,
     }
 }
 
@@ -70,6 +72,7 @@ fn everything_that_is_told_of_a_request_is_there_again() {
         tries: &tries,
         bytes_in: 3,
         bytes_out: 5,
+        retry_denied: true,
         ..exchanged(&table, "r-1", began)
     });
     let attempt = |target: &str, after_us, took_us, status, failure: &str| v1::PastAttempt {
@@ -106,6 +109,8 @@ fn everything_that_is_told_of_a_request_is_there_again() {
         bytes_in: 3,
         bytes_out: 5,
         trace_id: String::new(),
+        retry_denied: true,
+        would_limit: false,
     };
     assert_eq!(recent.recall("r-1").requests, [expected]);
     assert_eq!(recent.recall("r-2").requests, []);
