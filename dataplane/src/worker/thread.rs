@@ -388,3 +388,63 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn wall_clock() -> (Instant, Duration) {
     (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::exchange::Exchange;
+    use crate::telemetry::metrics::{Format, scrape};
+    use policy::config::GatewayConfig;
+    use policy::table::Purpose;
+    use serde_json::{Value, json};
+
+    fn worker() -> Rc<Worker> {
+        let route = json!({"name": "all", "prefix": "/", "respond": {"status": 200}});
+        let config: GatewayConfig = serde_json::from_value(json!({"routes": [route]})).unwrap();
+        let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
+        let gateway = Gateway::new("edge-1".to_owned());
+        let (commands, _) = mpsc::unbounded_channel();
+        let peers = Arc::new([Peer { commands, counters: gateway.add_worker() }]);
+        gateway.publish(table.identified(7, String::new()));
+        Worker::new(0, peers, gateway)
+    }
+
+    /// An exchange with a client whose request had no head.
+    fn exchange(worker: &Rc<Worker>) -> Box<Exchange> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let listener = ListenerState { id: ListenerId::next(), address, connections: Default::default() };
+        let limits = worker.limits(&worker.table().unwrap());
+        Exchange::headless(Rc::new(Session::new(worker.clone(), Arc::new(listener), address, limits)))
+    }
+
+    #[test]
+    fn every_refusal_is_told_the_same_to_the_client_the_operator_and_the_metrics() {
+        let worker = worker();
+        for rejection in Rejection::ALL {
+            let (status, reason) = (rejection.status(), rejection.reason());
+            let mut exchange = exchange(&worker);
+            let id = exchange.request_id.to_str().unwrap().to_owned();
+            let response = exchange.refuse(&rejection);
+            drop(exchange);
+            let header = response.headers()["proxy-status"].to_str().unwrap();
+            let error = rejection.proxy_error();
+            assert_eq!(header, format!("\"edge-1\"; error={error}; details=\"{reason}\"; config-version=7"));
+            let problem: Value = serde_json::from_str(response.body()).unwrap();
+            assert_eq!((response.status(), &problem["status"]), (status, &json!(status.as_u16())));
+            assert_eq!(
+                (&problem["reason"], &problem["request_id"], &problem["config_version"]),
+                (&json!(reason), &json!(id), &json!(7))
+            );
+            let remembered = worker.telemetry.recall(&id).requests;
+            let [one] = &remembered[..] else { panic!("{remembered:?}") };
+            assert_eq!((one.status, one.reason.as_str(), one.local), (status.as_u16().into(), reason, true));
+            assert_eq!(one.version, 7);
+        }
+        let page = scrape(&worker.gateway, Format::Prometheus, clock::now());
+        for rejection in Rejection::ALL {
+            let line = format!("gateway_local_responses_total{{reason=\"{}\"}} 1\n", rejection.reason());
+            assert!(page.contains(&line), "{line} is not in\n{page}");
+        }
+    }
+}
