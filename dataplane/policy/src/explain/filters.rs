@@ -85,7 +85,7 @@ impl Telling<'_> {
             };
             self.filter(FilterKind::Cors, Says::Answer, detail);
             let (status, title) = (StatusCode::NO_CONTENT, "the preflight is answered");
-            return Err(End::Answered { status, reason: "preflight", title, advice });
+            return Err(End::Answered { status, reason: "preflight", title, advice: Box::new(advice) });
         }
         let detail = match (shown, allowed) {
             (Some(origin), true) => format!("{origin} may read the response"),

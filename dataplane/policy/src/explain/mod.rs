@@ -252,7 +252,7 @@ enum End {
         status: StatusCode,
         reason: &'static str,
         title: &'static str,
-        advice: HeaderMap,
+        advice: Box<HeaderMap>,
     },
 }
 
