@@ -61,7 +61,12 @@ impl Telling<'_> {
         let (parts, _) = answer.response(&vars, target.query()).into_parts();
         self.step(answer.reason(), Says::Answer, format!("the route answers {} itself", parts.status));
         let title = "the route answers by itself";
-        End::Answered { status: parts.status, reason: answer.reason(), title, advice: Box::new(parts.headers) }
+        End::Answered {
+            status: parts.status,
+            reason: answer.reason(),
+            title,
+            advice: Box::new(parts.headers),
+        }
     }
 
     /// Which targets a first attempt may go to, once the breaker lets it.
