@@ -126,7 +126,7 @@ pub(super) enum Message {
     Hear {
         instance: String,
         stream: StreamId,
-        message: data_plane_message::Message,
+        message: Box<data_plane_message::Message>,
     },
     File(Observation),
     FileChecked {
@@ -243,7 +243,7 @@ impl Handle {
         stream: StreamId,
         message: data_plane_message::Message,
     ) -> Result<(), Stopped> {
-        self.send(Message::Hear { instance, stream, message }).await
+        self.send(Message::Hear { instance, stream, message: Box::new(message) }).await
     }
 
     pub(crate) async fn file(&self, observation: Observation) -> Result<(), Stopped> {

@@ -198,10 +198,10 @@ impl Actor {
                 self.left(now, &instance, stream);
             }
             Message::Hear { instance, stream, message } => {
-                if let Up::OrdersApplied(v1::OrdersApplied { revision }) = &message {
+                if let Up::OrdersApplied(v1::OrdersApplied { revision }) = &*message {
                     self.orders.confirmed(now, &instance, stream, *revision);
                 }
-                self.coordinator.hear(now, &instance, stream, message);
+                self.coordinator.hear(now, &instance, stream, *message);
             }
             Message::File(observation) => self.file_observed(observation),
             Message::FileChecked { reading, number, checked } => {
