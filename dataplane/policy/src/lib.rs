@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod access_log;
 mod address_set;
 pub mod auth;
 pub mod balance;
