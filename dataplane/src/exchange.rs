@@ -10,6 +10,7 @@ use crate::worker::TableHandle;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use policy::filter::Caller;
+use policy::filter::logging::WhenFull;
 use policy::rejection::{Rejection, Who};
 use policy::table::{Edge, Route};
 use smallvec::SmallVec;
@@ -122,6 +123,16 @@ impl Exchange {
             (Some(route), _) => &route.chain.edge,
             (None, Some(table)) => &table.unrouted,
             (None, None) => &NONE,
+        }
+    }
+
+    /// Until there is room for its line, where requests shall rather wait than be without one.
+    pub(crate) async fn log_has_room(&self) {
+        let (Some(logging), Some(table)) = (&self.edge().logging, &self.table) else { return };
+        if logging.config.when_full == WhenFull::Block {
+            for sink in logging.outputs.iter().filter_map(|at| table.sinks.get(*at)) {
+                sink.room().await;
+            }
         }
     }
 

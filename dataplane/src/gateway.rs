@@ -14,6 +14,7 @@ use crate::clock;
 use crate::orders;
 use crate::pool::lane::Lane;
 use crate::settings::OtelEnvironment;
+use crate::telemetry::access_log::{AccessLog, Output};
 use crate::telemetry::metrics::{Count, Metrics, ReasonCounts, TableSeries};
 use crate::telemetry::taps::Taps;
 use crate::telemetry::traces::Traces;
@@ -30,12 +31,15 @@ pub struct Gateway {
     traces: Arc<Traces>,
     metrics: Arc<Metrics>,
     taps: Arc<Taps>,
+    access_log: Arc<AccessLog>,
 }
 
-/// A table, and where its requests are counted.
+/// A table, and where its requests are told of.
 pub(crate) struct Serving {
     pub(crate) table: Arc<RouteTable>,
     pub(crate) series: Arc<TableSeries>,
+    /// In the order of the table's `log_outputs`.
+    pub(crate) log_outputs: Box<[Arc<Output>]>,
 }
 
 /// What one worker counts; written by it alone, read by anyone.
@@ -70,6 +74,7 @@ impl Gateway {
             traces,
             metrics: Arc::default(),
             taps: Arc::default(),
+            access_log: Arc::default(),
         })
     }
 
@@ -107,7 +112,8 @@ impl Gateway {
         self.adjust_lanes(&table);
         self.traces.adopt(&table);
         let series = Arc::new(self.metrics.adopt(&table, self.workers.read().len(), now));
-        self.serving.store(Some(Arc::new(Serving { table: Arc::new(table), series })));
+        let log_outputs = self.access_log.adopt(&table);
+        self.serving.store(Some(Arc::new(Serving { table: Arc::new(table), series, log_outputs })));
         self.published.send_replace(());
     }
 
@@ -129,6 +135,11 @@ impl Gateway {
     /// Whoever watches requests as they end.
     pub(crate) fn taps(&self) -> &Arc<Taps> {
         &self.taps
+    }
+
+    /// Lines of access logs, and where they go.
+    pub(crate) fn access_log(&self) -> &Arc<AccessLog> {
+        &self.access_log
     }
 
     /// Changes whenever a table has been swapped in.

@@ -46,6 +46,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use telemetry::access_log::AccessLog;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use worker::Workers;
@@ -56,6 +57,9 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 /// How long a collector may take over the spans of the requests that ended last.
 const LAST_SPANS: Duration = Duration::from_secs(5);
 
+/// How long an access log may take over the last lines.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
 /// A running data plane. Dropping it closes every connection at once; [`Bound::shutdown`] is the orderly way.
 #[derive(Debug)]
 pub struct Bound {
@@ -64,6 +68,7 @@ pub struct Bound {
     /// The name in force.
     pub instance: String,
     board: Board,
+    access_log: AccessLogFiles,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -109,6 +114,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     let (restored, restoring) = mpsc::sync_channel(1);
     let (stop, stopping) = oneshot::channel();
     let (ended, stopped) = oneshot::channel();
+    let access_log = AccessLogFiles(gateway.access_log().clone());
     let thread = ControlThread {
         listener,
         admin_http,
@@ -131,7 +137,21 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     restoring.recv().context("the control thread died at its start")?;
 
     tracing::info!(instance, %admin, workers = worker_count, "data plane started");
-    Ok(Bound { admin, instance, board, stop, stopped })
+    Ok(Bound { admin, instance, board, access_log, stop, stopped })
+}
+
+/// The files that access logs are written to.
+#[derive(Debug, Clone)]
+pub struct AccessLogFiles(Arc<AccessLog>);
+
+impl AccessLogFiles {
+    /// Opens them anew by their paths: they were moved.
+    pub fn reopen(&self) {
+        match self.0.reopen() {
+            0 => tracing::info!("no access log is written to a file: nothing to open anew"),
+            files => tracing::info!(files, "the files of the access log are opened anew"),
+        }
+    }
 }
 
 fn bind_admin(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
@@ -150,6 +170,11 @@ impl Bound {
     /// The version that serves; none before the first one.
     pub fn active_version(&self) -> Option<u64> {
         self.board.get().active.map(|identity| identity.version)
+    }
+
+    /// The files of its access logs; they may be moved also while it drains.
+    pub fn access_log(&self) -> AccessLogFiles {
+        self.access_log.clone()
     }
 
     /// Waits until `/readyz` would say yes.
@@ -197,6 +222,8 @@ impl ControlThread {
 
         tokio::spawn(health_checks(gateway.clone()));
         tokio::spawn(key_fetching(gateway.clone()));
+        let access_log = gateway.access_log().clone();
+        tokio::spawn(async move { access_log.watch().await });
         let mut control = tokio::spawn(control.run());
         let stop = tokio::select! {
             stop = &mut stopping => stop,
@@ -212,6 +239,7 @@ impl ControlThread {
             }
             Err(_) => drain::abandon(&workers, &board).await,
         }
+        gateway.access_log().finish(LAST_LINES).await;
     }
 }
 

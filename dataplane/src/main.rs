@@ -48,12 +48,13 @@ fn run(settings: Settings) -> anyhow::Result<()> {
         let bound = dataplane::start(settings)?;
         tell_systemd(sd_notify::NotifyState::Ready);
 
-        let signal = signals.stop().await;
+        let access_log = bound.access_log();
+        let signal = signals.stop(&access_log).await;
         tracing::info!(signal, "stopping");
         tell_systemd(sd_notify::NotifyState::Stopping);
         tokio::select! {
             () = bound.shutdown() => Ok(()),
-            signal = signals.stop() => anyhow::bail!("a second signal, {signal}, before the drain was over"),
+            signal = signals.stop(&access_log) => anyhow::bail!("a second signal, {signal}, before the drain was over"),
         }
     })
 }

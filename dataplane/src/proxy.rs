@@ -39,7 +39,10 @@ pub(crate) async fn serve(
     let mut exchange = Exchange::begin(session, &parts);
     let mut response = match exchange.forward(parts, body).await {
         Ok(response) => response,
-        Err(rejection) => edge::framed(&rejection, exchange.refuse(&rejection), &exchange.session),
+        Err(rejection) => {
+            exchange.log_has_room().await;
+            edge::framed(&rejection, exchange.refuse(&rejection), &exchange.session)
+        }
     };
     exchange.decorate(response.headers_mut());
     Ok(exchange.answer(response))
@@ -77,6 +80,7 @@ impl Exchange {
         let route = table.routes.get(at).ok_or(Rejection::Internal)?;
         self.accept_request_id(&route.chain.edge, &inbound, &parts.headers, &client);
         self.begin_trace(&route.chain.edge, &parts.headers, &client);
+        self.log_has_room().await;
         if let Some(answer) = self.enter(route, &parts, &client, &host, &path)? {
             return Ok(answer);
         }

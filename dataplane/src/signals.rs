@@ -1,9 +1,10 @@
-//! The signals that end a data plane.
+//! The signals that a data plane obeys.
 
+use crate::AccessLogFiles;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, and SIGHUP that would otherwise kill whoever means "reload" by it.
+/// SIGTERM and SIGINT, which end it, and SIGHUP, at which files are opened anew.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -21,15 +22,13 @@ impl Signals {
         })
     }
 
-    /// The next order to stop, by its name.
-    pub async fn stop(&mut self) -> &'static str {
+    /// The next order to stop, by its name; what comes before it is obeyed.
+    pub async fn stop(&mut self, access_log: &AccessLogFiles) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    tracing::info!("nothing to re-read on SIGHUP, the config comes from the control plane");
-                }
+                _ = self.hangup.recv() => access_log.reopen(),
             }
         }
     }

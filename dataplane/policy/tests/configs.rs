@@ -61,16 +61,13 @@ fn shown(file: &Path, source: &str, result: Result<Checked, Vec<Diagnostic>>) ->
 }
 
 #[test]
-fn the_main_config_is_valid_but_not_served_before_its_filters_are() {
+fn the_main_config_is_served_as_it_is() {
     let file = configs().join("gateway.yaml");
     let source = read(&file);
-    let valid = shown(&file, &source, checked(&source, Purpose::Validate));
-    assert_eq!(valid.config.routes.len(), 2);
-    assert_eq!(valid.config.routes[0].filters.len(), 4);
-    let refused = checked(&source, Purpose::Serve).expect_err("filters without a runtime");
-    assert!(refused.iter().all(|one| one.code == Code::FILTER_NOT_SERVED), "{refused:#?}");
-    let places: BTreeSet<_> = refused.iter().map(|one| one.path.as_str()).collect();
-    assert_eq!(places.len(), 2, "the filters that are still to come: {places:?}");
+    let served = shown(&file, &source, checked(&source, Purpose::Serve));
+    assert_eq!(served.config.routes.len(), 2);
+    assert_eq!(served.config.routes[0].filters.len(), 4);
+    assert_eq!(served.config.global_filters.len(), 3);
 }
 
 #[test]

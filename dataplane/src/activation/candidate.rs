@@ -1,8 +1,10 @@
 //! A snapshot on its way to serving: everything built, bound and written that it needs, and nothing changed yet.
 
 use super::listeners::{PortSet, Reserver};
+use super::one_line;
 use crate::disk::{Disk, Staged};
 use crate::listener::Reserved;
+use crate::telemetry::access_log::{AccessLog, Output};
 use policy::diagnostic::{Code, Diagnostic};
 use policy::snapshot;
 use policy::table::{Purpose, RouteTable};
@@ -19,6 +21,8 @@ pub(super) struct Candidate {
     pub(super) ports: PortSet,
     /// Those of them that are not open yet.
     pub(super) reserved: BTreeMap<u16, Reserved>,
+    /// What its access logs are written to; held until the table that names them serves.
+    pub(super) log_outputs: Vec<Arc<Output>>,
     /// Its file; none for a snapshot that came from the disk.
     pub(super) staged: Option<Staging>,
 }
@@ -32,7 +36,9 @@ pub(super) struct Build {
     pub(super) previous: Option<Arc<RouteTable>>,
     /// Binds the config's ports; none while draining.
     pub(super) ports: Option<Reserver>,
-    /// Where the snapshot is to be written.
+    /// Opens what lines of access logs are written to.
+    pub(super) access_log: Arc<AccessLog>,
+    /// Where the snapshot is to be written; none when it came from there.
     pub(super) disk: Option<Arc<Disk>>,
 }
 
@@ -41,11 +47,20 @@ impl Build {
         let table = self.table(&snapshot)?;
         let ports = PortSet::from([table.server.port]);
         let reserved = self.ports.map_or_else(|| Ok(BTreeMap::new()), |reserver| reserver.reserve(&ports))?;
+        let log_outputs = match self.access_log.prepare(&table) {
+            Ok(outputs) => outputs,
+            // what served before a restart serves after it: a log that is lost is worth less than the traffic
+            Err(diagnostics) if self.disk.is_none() => {
+                tracing::error!(problems = %one_line(&diagnostics), "serving without a part of the access log");
+                Vec::new()
+            }
+            Err(diagnostics) => return Err(diagnostics),
+        };
         let staged = self.disk.map(|disk| disk.stage(&snapshot));
         if let Some(Err(error)) = &staged {
             tracing::error!(%error, version = snapshot.version, "cannot write the snapshot to disk");
         }
-        Ok(Candidate { snapshot, table, ports, reserved, staged })
+        Ok(Candidate { snapshot, table, ports, reserved, log_outputs, staged })
     }
 
     fn table(&self, snapshot: &Snapshot) -> Result<RouteTable, Vec<Diagnostic>> {

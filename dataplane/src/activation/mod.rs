@@ -187,7 +187,12 @@ impl Activation {
 
     /// On a blocking thread: ten thousand routes take their time, and the stream has to stay alive.
     async fn build(&self, snapshot: Snapshot, disk: Option<Arc<Disk>>) -> Result<Candidate, Vec<Diagnostic>> {
-        let build = Build { previous: self.gateway.table(), ports: self.ports_to_open(), disk };
+        let build = Build {
+            previous: self.gateway.table(),
+            ports: self.ports_to_open(),
+            access_log: self.gateway.access_log().clone(),
+            disk,
+        };
         match spawn_blocking(move || build.candidate(snapshot)).await {
             Ok(built) => built,
             Err(panicked) => Err(vec![Diagnostic::new(
@@ -203,13 +208,14 @@ impl Activation {
     }
 
     async fn activate(&mut self, candidate: Candidate, begun: Instant) -> Committed {
-        let Candidate { snapshot, table, ports, reserved, staged } = candidate;
+        let Candidate { snapshot, table, ports, reserved, log_outputs, staged } = candidate;
         let identity = Identity { version: snapshot.version, sha256: snapshot.sha256 };
         let not_stored = match staged {
             Some(staged) => store(staged).await.err(),
             None => None,
         };
         self.gateway.publish(table);
+        drop(log_outputs);
         if !self.board.get().draining {
             self.listeners.switch(&ports, reserved);
         }

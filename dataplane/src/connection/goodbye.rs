@@ -19,6 +19,7 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 /// Answers on the bare socket; what the client sent is not looked at again.
 pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Rc<Session>) {
     let mut exchange = Exchange::headless(session.clone());
+    exchange.log_has_room().await;
     let mut response = exchange.refuse(rejection);
     let name = exchange.edge().request_id.header.0.clone();
     response.headers_mut().insert(name, exchange.request_id.clone());

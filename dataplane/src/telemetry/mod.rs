@@ -1,8 +1,7 @@
 //! What is told of the traffic: every exchange, once it is over, to whoever counts, logs, traces or remembers it.
 
-#[allow(dead_code, reason = "until all who tell of an exchange are there")]
+pub(crate) mod access_log;
 mod exchanged;
-
 pub(crate) mod metrics;
 pub(crate) mod recent;
 pub(crate) mod taps;
@@ -11,6 +10,7 @@ pub(crate) mod traces;
 pub(crate) use exchanged::{Exchanged, Try, TryEnd};
 
 use crate::gateway::{Gateway, WorkerCounters};
+use access_log::WorkerLog;
 use metrics::Metrics;
 use policy::table::Edge;
 use proto::v1::Recollection;
@@ -28,6 +28,7 @@ pub(crate) struct WorkerTelemetry {
     recent: RefCell<Recent>,
     counters: Arc<WorkerCounters>,
     worker: usize,
+    pub(crate) log: WorkerLog,
 }
 
 impl WorkerTelemetry {
@@ -40,6 +41,7 @@ impl WorkerTelemetry {
             recent: RefCell::new(Recent::new()),
             counters,
             worker,
+            log: WorkerLog::default(),
         }
     }
 
@@ -49,7 +51,7 @@ impl WorkerTelemetry {
     }
 
     /// An exchange is over.
-    pub(crate) fn tell(&self, _edge: &Edge, of: &Exchanged<'_>) {
+    pub(crate) fn tell(&self, edge: &Edge, of: &Exchanged<'_>) {
         self.counters.over.add_one();
         self.metrics.count(&self.counters, self.worker, of);
         if let Some(trace) = of.trace {
@@ -57,6 +59,11 @@ impl WorkerTelemetry {
         }
         self.recent.borrow_mut().remember(of);
         self.taps.tell(of);
+        if let (Some(logging), Some(table)) = (&edge.logging, of.table)
+            && logging.wants(of.status, of.duration)
+        {
+            self.log.write(logging, &table.sinks, of);
+        }
         if of.local {
             tracing::debug!(
                 peer = %of.peer,

@@ -7,6 +7,7 @@ use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
 use crate::telemetry::WorkerTelemetry;
+use crate::telemetry::access_log::{Sink, WorkerLog};
 use crate::telemetry::metrics::TableSeries;
 use arc_swap::{ArcSwapOption, Cache};
 use policy::rejection::Rejection;
@@ -37,12 +38,14 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub(crate) struct TableHandle {
     table: Arc<RouteTable>,
     series: Arc<TableSeries>,
+    /// Where lines of its access logs go, in the order of its `log_outputs`.
+    pub(crate) sinks: Box<[Rc<Sink>]>,
 }
 
 impl TableHandle {
-    pub(crate) fn new(serving: &Serving) -> Self {
-        let Serving { table, series } = serving;
-        Self { table: table.clone(), series: series.clone() }
+    pub(crate) fn new(serving: &Serving, log: &WorkerLog) -> Self {
+        let Serving { table, series, log_outputs } = serving;
+        Self { table: table.clone(), series: series.clone(), sinks: log.sinks(log_outputs) }
     }
 
     /// Where its requests are counted.
@@ -100,6 +103,7 @@ pub(super) fn spawn(
 /// Obeys until drained.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let sweeper = spawn_local(worker.clone().sweep());
+    let logger = spawn_local(worker.clone().hand_over_lines());
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(socket, state) => worker.listen(socket, state),
@@ -114,12 +118,15 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             }
             Command::Drain(deadline, done) => {
                 let drained = worker.drain(deadline).await;
+                // before anybody waits for the last line to be written
+                worker.telemetry.log.finish();
                 let _ = done.send(drained);
                 break;
             }
         }
     }
     sweeper.abort();
+    logger.abort();
 }
 
 impl Worker {
@@ -149,7 +156,7 @@ impl Worker {
         let (cache, known) = &mut *self.table.borrow_mut();
         let current = cache.load().as_ref()?;
         if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.table, &current.table)) {
-            *known = Some(Rc::new(TableHandle::new(current)));
+            *known = Some(Rc::new(TableHandle::new(current, &self.telemetry.log)));
         }
         known.clone()
     }
@@ -314,6 +321,10 @@ impl Worker {
             }
             ended.await;
         }
+    }
+
+    async fn hand_over_lines(self: Rc<Self>) {
+        self.telemetry.log.hand_over_in_time().await;
     }
 
     /// Housekeeping, once a second.

@@ -101,6 +101,7 @@ pub const SERVED: &[FilterKind] = &[
     FilterKind::BodyLimit,
     FilterKind::Metrics,
     FilterKind::Tracing,
+    FilterKind::Logging,
 ];
 
 impl FilterKind {

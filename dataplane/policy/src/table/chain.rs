@@ -7,6 +7,7 @@ use crate::filter::authorize::Authorize;
 use crate::filter::cors::Cors;
 use crate::filter::headers::HeaderRules;
 use crate::filter::ip::IpRules;
+use crate::filter::logging::Logging;
 use crate::filter::metrics::MetricsConfig;
 use crate::filter::request_id::RequestIdConfig;
 use crate::filter::tracing::{Tracing, TracingConfig};
@@ -23,6 +24,8 @@ pub struct Edge {
     pub tracing: Option<Tracing>,
     /// Whether it is counted.
     pub metrics: MetricsConfig,
+    /// Who gets a line, and where. One for all routes that have none of their own.
+    pub logging: Option<Arc<Logging>>,
 }
 
 /// In the order in which they run; the response meets them in reverse, a refusal too.
@@ -77,6 +80,7 @@ impl Chain {
                 // these are the edge's
                 FilterConfig::RequestId(_)
                 | FilterConfig::Cors(_)
+                | FilterConfig::Logging(_)
                 | FilterConfig::Metrics(_)
                 | FilterConfig::Tracing(_) => {}
                 // these are the guard's
@@ -86,7 +90,7 @@ impl Chain {
                 | FilterConfig::Retry(_) => {}
                 FilterConfig::Auth(config) => auth.push(config),
                 // refused for serving until they run
-                FilterConfig::ForwardAuth(_) | FilterConfig::Logging(_) => {}
+                FilterConfig::ForwardAuth(_) => {}
             }
         }
         if !auth.is_empty() {

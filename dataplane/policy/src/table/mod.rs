@@ -4,6 +4,7 @@ mod answer;
 mod chain;
 mod check;
 mod guard;
+mod logs;
 mod warn;
 
 use crate::auth::CredentialParameters;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use answer::Answer;
 pub use chain::{Chain, Edge};
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
+pub use logs::LogDestination;
 pub(crate) use warn::warnings;
 
 /// Everything a data plane needs to serve, immutable.
@@ -52,6 +54,8 @@ pub struct RouteTable {
     pub unrouted: Edge,
     /// Where spans go, if any are made.
     pub tracing: Option<TracingConfig>,
+    /// Where lines of access logs go, each place once.
+    pub log_outputs: Box<[LogDestination]>,
     /// The rate limit that all routes count on together.
     limit_of_all: Option<Limit>,
 }
@@ -125,7 +129,9 @@ impl RouteTable {
         let build = |route: &RouteConfig| {
             Route::build(route, &mut upstreams, &guards, &key_sets, known.get(&*route.name).copied())
         };
-        let routes = config.routes.iter().map(build).collect();
+        let mut routes: Vec<Route> = config.routes.iter().map(build).collect();
+        let mut unrouted = Edge::build(&[], &config.global_filters);
+        let log_outputs = logs::place(config, &mut routes, &mut unrouted);
         Ok(Self {
             version: 0,
             sha256: String::new(),
@@ -133,8 +139,9 @@ impl RouteTable {
             upstreams: upstreams.all,
             routes,
             router,
-            unrouted: Edge::build(&[], &config.global_filters),
+            unrouted,
             tracing: chain::tracing(&config.global_filters).cloned(),
+            log_outputs,
             key_sets,
             credential_parameters: CredentialParameters::of(config),
             limit_of_all: guards.into_limit_of_all(),

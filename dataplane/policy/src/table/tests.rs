@@ -124,3 +124,41 @@ fn a_config_without_routes_can_be_built() {
     let table = table("routes: []", None);
     assert_eq!(find(&table, &Method::GET, "/"), Err(Rejection::NoRoute));
 }
+
+#[test]
+fn routes_without_an_access_log_of_their_own_share_the_global_one() {
+    let table = table(
+        r#"
+routes:
+  - {name: a, prefix: /a, targets: [{addr: "http://10.0.0.1:80"}]}
+  - name: b
+    prefix: /b
+    targets: [{addr: "http://10.0.0.1:80"}]
+    filters: [{body_limit: {max: 1KiB}}, {logging: {output: [/var/log/b.log, stdout], sample: 0}}]
+  - {name: c, prefix: /c, targets: [{addr: "http://10.0.0.1:80"}]}
+global_filters:
+  - logging: {output: [stdout, stderr]}
+"#,
+        None,
+    );
+    let logging = |at: usize| table.routes[at].chain.edge.logging.as_ref().expect("an access log");
+    let unrouted = table.unrouted.logging.as_ref().expect("an access log");
+    assert!(Arc::ptr_eq(logging(0), unrouted) && Arc::ptr_eq(logging(2), unrouted));
+    assert_eq!(logging(1).config.sample.millionths(), 0);
+    let named: Vec<_> =
+        table.log_outputs.iter().map(|one| (one.output.to_string(), one.named_at.as_str())).collect();
+    let expected = [
+        ("stdout", "global_filters[0].logging.output"),
+        ("stderr", "global_filters[0].logging.output"),
+        ("/var/log/b.log", "routes[1].filters[1].logging.output"),
+    ];
+    assert_eq!(named, expected.map(|(output, at)| (output.to_owned(), at)));
+    assert_eq!((&*unrouted.outputs, &*logging(1).outputs), (&[0, 1][..], &[2, 0][..]));
+}
+
+#[test]
+fn without_a_filter_there_is_no_access_log() {
+    let table = table(TWO_ROUTES, None);
+    assert!(table.log_outputs.is_empty() && table.unrouted.logging.is_none());
+    assert!(table.routes.iter().all(|route| route.chain.edge.logging.is_none()));
+}

@@ -14,9 +14,15 @@ pub(crate) const CLUSTER: &str = "cluster-a";
 
 /// A config with one route, `name`, on `port`.
 pub(crate) fn snapshot(version: u64, port: u16, name: &str) -> Snapshot {
+    snapshot_with(version, port, name, serde_json::json!([]))
+}
+
+/// The same with global filters.
+fn snapshot_with(version: u64, port: u16, name: &str, filters: serde_json::Value) -> Snapshot {
     let config: GatewayConfig = serde_json::from_value(serde_json::json!({
         "server": {"port": port},
         "routes": [{"name": name, "prefix": "/", "targets": [{"addr": "http://127.0.0.1:9"}]}],
+        "global_filters": filters,
     }))
     .unwrap();
     let policy::snapshot::Encoded { table, sha256 } = policy::snapshot::encode(&config);
@@ -108,6 +114,29 @@ async fn a_commit_publishes_listens_and_persists() {
 
 fn status_of_nothing() -> crate::status::Running {
     crate::status::Running::default()
+}
+
+/// Unlike a prepare, a restart has no other config to go on with.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_refuses_a_config_but_keeps_nobody_from_serving_after_a_restart() {
+    let mut it = Fixture::new();
+    let folder = it.dir.path().join("log");
+    let path = folder.join("access.log");
+    let logging = serde_json::json!([{"logging": {"output": path}}]);
+    it.activate(snapshot(1, 0, "users")).await;
+    let before = it.board.get();
+    let problem = it.rejection(snapshot_with(2, 0, "orders", logging.clone())).await;
+    assert_eq!((problem.code, &*problem.path), (Code::LOG_OUTPUT, "global_filters[0].logging.output"));
+    assert!(problem.message.contains(&path.display().to_string()), "{problem}");
+    assert_eq!((it.serving(), it.on_disk()), (Some((1, "users".to_owned())), Some(1)));
+    assert_eq!(it.board.get(), before);
+
+    fs::create_dir(&folder).unwrap();
+    it.activate(snapshot_with(2, 0, "orders", logging)).await;
+    fs::remove_dir_all(&folder).unwrap();
+    let mut it = it.restart();
+    it.activation.restore().await;
+    assert_eq!(it.serving(), Some((2, "orders".to_owned())));
 }
 
 #[tokio::test]

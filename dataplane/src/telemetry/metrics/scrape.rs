@@ -6,6 +6,7 @@ use super::pairs::OTHER;
 use super::series::{OfRoute, RETRY_OUTCOMES, RouteSeries, TableSeries, UpstreamSeries};
 use super::{APPLIED, Metrics, process};
 use crate::gateway::{Gateway, Serving, WorkerCounters};
+use crate::telemetry::access_log::LineCounts;
 use http::StatusCode;
 use policy::breaker::State;
 use policy::clock::Now;
@@ -244,4 +245,10 @@ fn telemetry(page: &mut Page, gateway: &Gateway) {
         .sample(&[], traces.exported());
     page.family(Kind::Counter, "gateway_spans_dropped_total", "Spans that no collector has got.")
         .sample(&[], traces.dropped());
+    let help = "Lines of access logs that were written, and that were dropped or failed.";
+    let mut family = page.family(Kind::Counter, "gateway_access_log_lines_total", help);
+    for LineCounts { output, written, dropped } in gateway.access_log().counts() {
+        family.sample(&[("output", &output), ("result", "written")], written);
+        family.sample(&[("output", &output), ("result", "dropped")], dropped);
+    }
 }

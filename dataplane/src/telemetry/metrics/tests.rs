@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gateway::Gateway;
+use crate::telemetry::access_log::WorkerLog;
 use crate::telemetry::traces::Trace;
 use crate::telemetry::{Try, TryEnd};
 use crate::worker::TableHandle;
@@ -45,7 +46,7 @@ impl Counted {
     }
 
     fn table(&self) -> TableHandle {
-        TableHandle::new(&self.gateway.serving().unwrap())
+        TableHandle::new(&self.gateway.serving().unwrap(), &WorkerLog::default())
     }
 
     /// A worker has seen an exchange of a route, and of a table that may not be the current one any more.

@@ -84,7 +84,7 @@ impl Dev {
             demo: &demo,
         };
         console::data(&welcome.to_string())?;
-        let signal = signals.stop().await;
+        let signal = signals.stop(&data_plane.access_log()).await;
         // no drain: whoever presses Ctrl-C at a laptop wants it to end
         drop(data_plane);
         control_plane.shutdown().await;

@@ -11,7 +11,7 @@
 //!     when_full: drop # or block
 //! ```
 //!
-//! [`Logging`] decides which requests get a line.
+//! [`Logging`] decides which requests get a line; [`Lines`](crate::access_log::Lines) makes it.
 
 mod output;
 mod runtime;

@@ -1,7 +1,6 @@
-//! Which requests get a line.
+//! Which requests get a line, and where it goes.
 
 use super::{LogOnly, LoggingConfig};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Lines from this status on are written whatever `sample` says: they are what a log is read for.
@@ -10,25 +9,18 @@ const ALWAYS_FROM: u16 = 500;
 /// A `logging` filter at run time.
 #[derive(Debug)]
 pub struct Logging {
-    config: LoggingConfig,
+    /// How the lines look.
+    pub config: LoggingConfig,
+    /// Where they go: positions in [`RouteTable::log_outputs`](crate::table::RouteTable::log_outputs).
+    pub outputs: Box<[usize]>,
 }
 
 impl Logging {
-    /// From a checked config.
-    pub fn new(config: &LoggingConfig) -> Arc<Self> {
-        Arc::new(Self { config: config.clone() })
-    }
-
     /// Whether a request that ended so gets a line; partly by chance, if the config says so.
     pub fn wants(&self, status: u16, took: Duration) -> bool {
         let LoggingConfig { only, sample, .. } = &self.config;
         only.as_ref().is_none_or(|only| only.holds(status, took))
             && (status >= ALWAYS_FROM || sample.chooses())
-    }
-
-    /// How the lines look and where they go.
-    pub fn config(&self) -> &LoggingConfig {
-        &self.config
     }
 }
 
