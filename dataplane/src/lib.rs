@@ -14,6 +14,7 @@ mod drain;
 mod edge;
 mod exchange;
 mod gateway;
+mod h1;
 mod health;
 mod keys;
 mod limit;

@@ -3,13 +3,13 @@
 use crate::attempt::{self, Outbound, Timing};
 use crate::body::{Body, Content};
 use crate::connection::boundary::Extent;
-use crate::connection::session::Session;
+use crate::connection::session::{SCHEME, Session};
 use crate::edge;
 use crate::exchange::Exchange;
 use crate::limit;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
@@ -25,8 +25,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-/// Room for the headers that are added, so that the map grows once.
-const ADDED_HEADERS: usize = 8;
 
 /// Answers one request; whatever happens there is an answer.
 pub(crate) async fn serve(
@@ -109,11 +107,10 @@ impl Exchange {
         if let Some(answer) = &route.answer {
             return self.answer_without_target(answer, parts.uri.path(), parts.uri.query());
         }
-        self.add_headers(&mut parts.headers, client_host.clone(), &client, &inbound);
+        let introduced = self.introduce(&mut parts.headers, &client_host, &client, &inbound);
         self.change_request(route, &mut parts.headers);
-        parts.version = Version::HTTP_11;
-        parts.extensions.clear();
-        let outbound = Outbound { parts, body, client_host, key, websocket: inbound.websocket };
+        let websocket = inbound.websocket;
+        let outbound = Outbound { parts, body, client_host, introduced, key, websocket };
         attempt::send(self, route, outbound, timing).await
     }
 
@@ -138,37 +135,43 @@ impl Exchange {
             edge.tracing.as_ref().map(|tracing| traces.begin(tracing, headers, client.peer_is_trusted));
     }
 
-    /// Tells the target who asks, by which way, and under which id.
-    fn add_headers(&self, headers: &mut HeaderMap, host: HeaderValue, client: &Client, inbound: &Inbound) {
-        headers.reserve(ADDED_HEADERS);
+    /// Tells the target who asks and by which way. True where nobody before us has said anything: then
+    /// [`Session::introduction`] says it all, and no header is touched.
+    fn introduce(
+        &self,
+        headers: &mut HeaderMap,
+        host: &HeaderValue,
+        client: &Client,
+        inbound: &Inbound,
+    ) -> bool {
         if let Some(trace) = &self.trace {
             trace.clean(headers);
         }
-        let via = self.session.worker.gateway.via();
-        if inbound.has_via {
-            headers.append(header::VIA, via.clone());
-        } else {
-            headers.insert(header::VIA, via.clone());
+        let id = &self.edge().request_id.header.0;
+        if *id != edge::REQUEST_ID {
+            headers.insert(id.clone(), self.request_id.clone());
+        } else if inbound.has_request_id {
+            headers.remove(id);
         }
-        headers.insert(self.edge().request_id.header.0.clone(), self.request_id.clone());
-        let peer = &self.session.peer_header;
+        if !client.peer_is_trusted && !inbound.has_via {
+            return true;
+        }
+        headers.append(header::VIA, self.session.worker.gateway.via().clone());
+        let scheme = HeaderValue::from_static(SCHEME);
         if client.peer_is_trusted {
-            self.extend_forwarded(headers, host, client);
-            return;
+            // its word stays and ours is added to it
+            headers.append(X_FORWARDED_FOR, self.session.peer_header.clone());
+            if let Ok(ip) = HeaderValue::try_from(client.ip.to_string()) {
+                headers.insert(X_REAL_IP, ip);
+            }
+            headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+            headers.entry(X_FORWARDED_HOST).or_insert(host.clone());
+        } else {
+            headers.insert(X_FORWARDED_FOR, self.session.peer_header.clone());
+            headers.insert(X_REAL_IP, self.session.peer_header.clone());
+            headers.insert(X_FORWARDED_PROTO, scheme);
+            headers.insert(X_FORWARDED_HOST, host.clone());
         }
-        headers.insert(X_FORWARDED_FOR, peer.clone());
-        headers.insert(X_REAL_IP, peer.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-
-    /// A trusted proxy is in front: its word stays and ours is added to it.
-    fn extend_forwarded(&self, headers: &mut HeaderMap, host: HeaderValue, client: &Client) {
-        headers.append(X_FORWARDED_FOR, self.session.peer_header.clone());
-        if let Ok(ip) = HeaderValue::try_from(client.ip.to_string()) {
-            headers.insert(X_REAL_IP, ip);
-        }
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-        headers.entry(X_FORWARDED_HOST).or_insert(host);
+        false
     }
 }

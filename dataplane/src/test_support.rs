@@ -104,6 +104,16 @@ impl Peer {
         self.text()
     }
 
+    /// Whether this comes before the connection ends.
+    pub(crate) fn continues_to(&mut self, end: &str) -> bool {
+        while !self.text().contains(end) {
+            if !self.more() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Everything that comes until the connection ends.
     pub(crate) fn into_rest(mut self) -> String {
         while self.more() {}

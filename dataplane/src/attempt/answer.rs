@@ -3,12 +3,10 @@
 use crate::body::Content;
 use crate::connection::session::Session;
 use crate::connection::tunnel::Tunnel;
+use crate::h1::ResponseHead;
 use crate::pool::Checkout;
 use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
-use policy::headers::clean_response;
 use policy::rejection::Rejection;
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,30 +14,33 @@ use std::time::Instant;
 /// Makes the client's response from the target's.
 pub(super) fn answer(
     session: &Rc<Session>,
-    response: Response<Incoming>,
+    head: ResponseHead,
     mut checkout: Checkout,
     deadline: Option<Instant>,
 ) -> Result<Response<Content>, Rejection> {
-    let (mut parts, incoming) = response.into_parts();
-    let upgrade = parts.extensions.remove::<OnUpgrade>();
-    parts.extensions.clear();
-    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    clean_response(&mut parts.headers, switching).map_err(|rejection| failed(&checkout, rejection))?;
-
-    if switching {
+    let content = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         // joined with the client's socket once the 101 is written
-        let target = upgrade.ok_or(Rejection::Internal)?;
+        let target = checkout.take_upgraded().ok_or(Rejection::Internal)?;
         session.set_tunnel(Tunnel { target, checkout, exchange: None });
-        return Ok(Response::from_parts(parts, Content::Empty));
-    }
-    session.set_exchange_deadline(deadline);
-    if incoming.is_end_stream() {
-        if !session.body_pending() {
-            checkout.release(session.now());
+        Content::Empty
+    } else {
+        if let Some(connection) = checkout.connection() {
+            connection.send_on();
         }
-        return Ok(Response::from_parts(parts, Content::Empty));
-    }
-    Ok(Response::from_parts(parts, Content::upstream(incoming, checkout, deadline)))
+        session.set_exchange_deadline(deadline);
+        if checkout.has_ended() {
+            if !session.body_pending() {
+                checkout.release(session.now());
+            }
+            Content::Empty
+        } else {
+            Content::upstream(checkout, deadline)
+        }
+    };
+    let mut response = Response::new(content);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
 }
 
 pub(super) fn failed(checkout: &Checkout, rejection: Rejection) -> Rejection {
@@ -48,9 +49,9 @@ pub(super) fn failed(checkout: &Checkout, rejection: Rejection) -> Rejection {
 }
 
 /// Whether a response is final, or the upgrade that was asked for.
-pub(super) fn is_expected(response: &Response<Incoming>, websocket: bool) -> bool {
-    match response.status() {
-        StatusCode::SWITCHING_PROTOCOLS => websocket && is_websocket(response.headers()),
+pub(super) fn is_expected(head: &ResponseHead, websocket: bool) -> bool {
+    match head.status {
+        StatusCode::SWITCHING_PROTOCOLS => websocket && is_websocket(&head.headers),
         // 600 and more are not HTTP (RFC 9110 §15)
         status => (200..600).contains(&status.as_u16()),
     }

@@ -8,15 +8,17 @@ pub(crate) use timing::Timing;
 
 use crate::body::{Content, Replay, RequestBody};
 use crate::clock;
+use crate::edge::REQUEST_ID;
 use crate::exchange::Exchange;
+use crate::h1::{RequestHead, ResponseHead};
 use crate::pool::{Checkout, Place};
 use crate::telemetry::TryEnd;
 use admission::{Admission, Tried};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::Response;
+use http::header::HeaderValue;
 use http::request::Parts;
-use http::{Method, Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use policy::concurrency::Slot;
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
@@ -24,8 +26,7 @@ use policy::retry::{NoRetry, RetryPolicy};
 use policy::table::Route;
 use policy::trace::TRACEPARENT;
 use policy::upstream::Target;
-use std::future::{Future as _, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(crate) struct Outbound {
     pub(crate) body: Incoming,
     /// The `Host` that the client asked for.
     pub(crate) client_host: HeaderValue,
+    /// The client is introduced to the target by us; otherwise `parts` has what is to be said.
+    pub(crate) introduced: bool,
     /// What `consistent_hash` goes by.
     pub(crate) key: Option<u64>,
     /// A WebSocket handshake that the route lets pass.
@@ -48,30 +51,32 @@ pub(crate) async fn send(
     outbound: Outbound,
     timing: Timing<'_>,
 ) -> Result<Response<Content>, Rejection> {
-    let Outbound { parts, body, client_host, key, websocket } = outbound;
+    let Outbound { parts, body, client_host, introduced, key, websocket } = outbound;
     let mut sending = Sending {
         exchange,
         route,
         key,
-        preserved_host: route.preserve_host.then_some(client_host),
+        parts,
+        client_host,
+        introduced,
         websocket,
         timing,
         tried: Tried::default(),
         slot_of_route: None,
-        request: None,
+        body: None,
         checkout: None,
         response: None,
     };
     let admission = sending.admit().await?;
     let ended = match &route.guard.retry {
         None => {
-            let body = RequestBody::new(body, &exchange.session);
-            sending.request = Some(Request::from_parts(parts, body));
+            sending.body = Some(RequestBody::new(body, &exchange.session));
             sending.attempt(admission).await
         }
         Some(retry) => {
-            let body = Replay::new(body, &exchange.session, retry.running.max_body(&parts.method));
-            sending.persist(&retry.running, admission, parts, body).await
+            let max_body = retry.running.max_body(&sending.parts.method);
+            let body = Replay::new(body, &exchange.session, max_body);
+            sending.persist(&retry.running, admission, body).await
         }
     };
     sending.finish(ended)
@@ -83,18 +88,20 @@ struct Sending<'a> {
     exchange: &'a Exchange,
     route: &'a Route,
     key: Option<u64>,
-    preserved_host: Option<HeaderValue>,
+    parts: Parts,
+    client_host: HeaderValue,
+    introduced: bool,
     websocket: bool,
     timing: Timing<'a>,
     tried: Tried,
     /// Its place among the route's requests in flight, where these are bounded: one for all attempts.
     slot_of_route: Option<Slot>,
-    /// What the next attempt sends, or the last one could not.
-    request: Option<Request<RequestBody>>,
+    /// What the next attempt sends.
+    body: Option<RequestBody>,
     /// The connection of the current attempt.
     checkout: Option<Checkout>,
     /// The head of the response to the last attempt, if there was one.
-    response: Option<Response<Incoming>>,
+    response: Option<ResponseHead>,
 }
 
 impl<'a> Sending<'a> {
@@ -103,18 +110,15 @@ impl<'a> Sending<'a> {
         &mut self,
         policy: &RetryPolicy,
         mut admission: Admission<'a>,
-        parts: Parts,
         replay: Replay,
     ) -> Result<(), Rejection> {
         policy.begin(self.now());
-        let mut body = replay.attempt();
         loop {
-            self.request = Some(Request::from_parts(parts.clone(), body));
-            let ended = self.attempt(admission).await;
-            let another = self.another(policy, &parts.method, &replay, &ended).await;
-            let Some((backoff, next)) = another else { return ended };
             // from here on the failed attempt reads no more of the client's body
-            body = replay.attempt();
+            self.body = Some(replay.attempt());
+            let ended = self.attempt(admission).await;
+            let another = self.another(policy, &replay, &ended).await;
+            let Some((backoff, next)) = another else { return ended };
             admission = next;
             self.discard();
             self.timing.pause(backoff).await?;
@@ -125,7 +129,6 @@ impl<'a> Sending<'a> {
     async fn another(
         &mut self,
         policy: &RetryPolicy,
-        method: &Method,
         replay: &Replay,
         ended: &Result<(), Rejection>,
     ) -> Option<(Duration, Admission<'a>)> {
@@ -134,6 +137,7 @@ impl<'a> Sending<'a> {
             return None;
         }
         let unsent = outcome == Outcome::ConnectFailure;
+        let method = &self.parts.method;
         let next = policy.next(self.exchange.attempts(), outcome, method, unsent, self.now());
         if next == Err(NoRetry::Budget) {
             self.exchange.retry_was_denied();
@@ -165,31 +169,51 @@ impl<'a> Sending<'a> {
 
     /// Tells the target of which span its own is a part.
     fn begin_span(&mut self) -> u64 {
-        let (Some(trace), Some(request)) = (&self.exchange.trace, &mut self.request) else { return 0 };
+        let Some(trace) = &self.exchange.trace else { return 0 };
         let (span, traceparent) = trace.client_span();
-        request.headers_mut().insert(TRACEPARENT, traceparent);
+        self.parts.headers.insert(TRACEPARENT, traceparent);
         span
     }
 
     /// Sends on a connection of the target, and once more on a fresh one if an idle one turns out to be dead.
     async fn converse_with(&mut self, target: &Target) -> Result<(), Rejection> {
-        if let Some(request) = &mut self.request {
-            let host = self.preserved_host.as_ref().unwrap_or(&target.authority);
-            request.headers_mut().insert(header::HOST, host.clone());
-            if self.websocket {
-                request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        let mut checkout = self.take_connection(target).await?;
+        self.write(&mut checkout, target);
+        loop {
+            self.checkout = Some(checkout);
+            let Err(unanswered) = self.converse().await else { return Ok(()) };
+            let Some(dead) = self.checkout.take() else { return Err(Rejection::Internal) };
+            match unanswered {
+                // an idle connection that its target closed at the same moment
+                Unanswered::Unsent(_) if dead.reused => {
+                    checkout = self.take_connection(target).await?;
+                    checkout.take_over(dead);
+                }
+                Unanswered::Unsent(rejection) | Unanswered::For(rejection) => {
+                    return Err(answer::failed(&dead, rejection));
+                }
             }
         }
-        while self.request.is_some() {
-            self.checkout = Some(self.take_connection(target).await?);
-            let Err(rejection) = self.converse().await else { return Ok(()) };
-            let Some(checkout) = self.checkout.take() else { break };
-            // an idle connection that its target closed at the same moment; nothing of the request was written
-            if !checkout.reused || self.request.is_none() {
-                return Err(answer::failed(&checkout, rejection));
-            }
-        }
-        Err(Rejection::Internal)
+    }
+
+    /// Hands the request to the connection.
+    fn write(&mut self, checkout: &mut Checkout, target: &Target) {
+        let (exchange, introduced) = (self.exchange, self.introduced);
+        // under another name the headers have it, which filters may change
+        let id = Some(&exchange.edge().request_id.header.0).filter(|id| **id == REQUEST_ID);
+        let head = RequestHead {
+            method: &self.parts.method,
+            target: self.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+            host: if self.route.preserve_host { &self.client_host } else { &target.authority },
+            headers: &self.parts.headers,
+            lines: if introduced { &exchange.session.introduction } else { &[] },
+            fields: [
+                introduced.then_some((X_FORWARDED_HOST, &self.client_host)),
+                id.map(|id| (id.as_str(), &exchange.request_id)),
+            ],
+            upgrade: self.websocket,
+        };
+        checkout.begin(&head, self.body.take().unwrap_or(RequestBody::Empty));
     }
 
     /// An idle connection to the target, or a new one within the deadlines.
@@ -202,37 +226,39 @@ impl<'a> Sending<'a> {
         self.timing.within(checkout.connect(upstream, target)).await
     }
 
-    /// Sends on the connection and awaits the head of the final response. A request of which not a byte was written is
-    /// there again afterwards.
-    async fn converse(&mut self) -> Result<(), Rejection> {
-        let Self { timing, request, response, checkout, .. } = self;
-        let (Some(sent), Some(checkout)) = (request.take(), checkout) else {
-            return Err(Rejection::Internal);
-        };
-        let mut answer = pin!(checkout.send(sent).ok_or(Rejection::Internal)?);
-        poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(Ok(head)) => {
-                *response = Some(head);
-                Poll::Ready(Ok(()))
+    /// Awaits the head of the final response, while the request goes out.
+    async fn converse(&mut self) -> Result<(), Unanswered> {
+        let Self { exchange, timing, response, checkout, .. } = self;
+        let connection = checkout.as_mut().and_then(Checkout::connection);
+        let connection = connection.ok_or(Unanswered::For(Rejection::Internal))?;
+        let head = poll_fn(|cx| match connection.poll_head(cx, &exchange.session) {
+            Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+            Poll::Ready(Err(failure)) => {
+                exchange.note_error(&failure);
+                let rejection = timing.judge(&failure);
+                let unsent = connection.is_unsent() && failure.is_of_connection();
+                Poll::Ready(Err(if unsent {
+                    Unanswered::Unsent(rejection)
+                } else {
+                    Unanswered::For(rejection)
+                }))
             }
-            Poll::Ready(Err(mut error)) => {
-                *request = error.take_message();
-                Poll::Ready(Err(timing.judge(error.error())))
-            }
-            Poll::Pending => timing.overdue().map_or(Poll::Pending, |rejection| Poll::Ready(Err(rejection))),
+            Poll::Pending => timing
+                .overdue()
+                .map_or(Poll::Pending, |rejection| Poll::Ready(Err(Unanswered::For(rejection)))),
         })
         .await?;
-        if !response.as_ref().is_some_and(|head| answer::is_expected(head, self.websocket)) {
-            *response = None;
-            return Err(Rejection::InvalidResponse);
+        if !answer::is_expected(&head, self.websocket) {
+            return Err(Unanswered::For(Rejection::InvalidResponse));
         }
+        *response = Some(head);
         Ok(())
     }
 
     /// For whoever tells of the exchange.
     fn note(&self, ended: &Result<(), Rejection>) {
         let ended = match (ended, &self.response) {
-            (Ok(()), Some(response)) => TryEnd::Status(response.status().as_u16()),
+            (Ok(()), Some(response)) => TryEnd::Status(response.status.as_u16()),
             (Ok(()), None) => TryEnd::Abandoned,
             (Err(rejection), _) => TryEnd::Failed(rejection.reason()),
         };
@@ -243,7 +269,7 @@ impl<'a> Sending<'a> {
     /// What the end of an attempt says about its target.
     fn outcome(&self, ended: &Result<(), Rejection>) -> Option<Outcome> {
         match ended {
-            Ok(()) => self.response.as_ref().map(|response| Outcome::Response(response.status())),
+            Ok(()) => self.response.as_ref().map(|response| Outcome::Response(response.status)),
             Err(rejection) => Outcome::of(rejection),
         }
     }
@@ -273,17 +299,16 @@ impl<'a> Sending<'a> {
 
     /// Nobody wants this response: its connection is of use again if what is left of it is short.
     fn discard(&mut self) {
-        let (Some(response), Some(mut checkout)) = (self.response.take(), self.checkout.take()) else {
-            return;
-        };
-        let mut body = response.into_body();
-        if body.is_end_stream() {
+        let (Some(_), Some(mut checkout)) = (self.response.take(), self.checkout.take()) else { return };
+        if checkout.has_ended() {
             checkout.release(self.timing.session.now());
             return;
         }
+        let session = self.exchange.session.clone();
         tokio::task::spawn_local(tokio::time::timeout(DISCARD_PATIENCE, async move {
             let mut left = DISCARD_AT_MOST;
-            while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let connection = checkout.connection()?;
+            while let Some(frame) = poll_fn(|cx| connection.poll_frame(cx, &session)).await {
                 let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
                 left = left.checked_sub(length)?;
             }
@@ -300,3 +325,12 @@ impl<'a> Sending<'a> {
 /// An unwanted response longer than this, in bytes or in time, costs its connection.
 const DISCARD_AT_MOST: usize = 16 * 1024;
 const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
+
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+
+/// Why an attempt ended without a response.
+enum Unanswered {
+    /// The connection failed before any of the request was written.
+    Unsent(Rejection),
+    For(Rejection),
+}

@@ -1,7 +1,7 @@
 //! The deadlines of one exchange and of each attempt in it.
 
 use crate::connection::session::Session;
-use crate::pool::socket::is_flood;
+use crate::h1::Failure;
 use policy::rejection::Rejection;
 use policy::table::Route;
 use std::future::{Future, pending, poll_fn};
@@ -111,13 +111,13 @@ impl<'a> Timing<'a> {
         self.patiently(duration, pending::<()>()).await.map(drop)
     }
 
-    /// Whose fault an error of hyper's client is.
-    pub(super) fn judge(&self, error: &hyper::Error) -> Rejection {
-        tracing::debug!(%error, cause = ?std::error::Error::source(error), "exchange with a target failed");
-        match self.session.body_fault() {
-            Some(fault) => fault.into(),
-            None if error.is_parse() || is_flood(error) => Rejection::InvalidResponse,
-            None => Rejection::UpstreamReset,
+    /// Whose fault it is that there is no response.
+    pub(super) fn judge(&self, failure: &Failure) -> Rejection {
+        tracing::debug!(%failure, "exchange with a target failed");
+        match (self.session.body_fault(), failure) {
+            (Some(fault), _) => fault.into(),
+            (None, Failure::Invalid(_)) => Rejection::InvalidResponse,
+            (None, Failure::Closed | Failure::Io(_) | Failure::Body(_)) => Rejection::UpstreamReset,
         }
     }
 }

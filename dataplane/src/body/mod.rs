@@ -11,13 +11,11 @@ pub(crate) use response::{Body, Content};
 
 use crate::connection::session::BodyFault;
 
-/// Why a body ended early; the cause that a client may learn is kept in the session.
+/// Why a request body ended early; the cause that a client may learn is kept in the session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the request body was refused: {0:?}")]
     Refused(BodyFault),
-    #[error("the exchange took longer than the route allows")]
-    RouteTimeout,
     #[error("another attempt has taken over")]
     Superseded,
     #[error(transparent)]

@@ -1,12 +1,11 @@
 //! What is sent to the client.
 
-use super::BodyError;
 use crate::connection::session::Session;
 use crate::exchange::Exchange;
+use crate::h1::Failure;
 use crate::pool::Checkout;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use policy::rejection::Rejection;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +23,15 @@ pub(crate) struct Body {
     exchange: Option<Box<Exchange>>,
 }
 
+/// Why the body of a response ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ResponseError {
+    #[error("the exchange took longer than the route allows")]
+    RouteTimeout,
+    #[error(transparent)]
+    Target(#[from] Failure),
+}
+
 /// What a body is made of.
 pub(crate) enum Content {
     /// No body: HEAD, 204, 304, 101, or nothing to say.
@@ -36,7 +44,6 @@ pub(crate) enum Content {
 
 /// A body on its way from a target.
 pub(crate) struct FromUpstream {
-    incoming: Incoming,
     checkout: Checkout,
     deadline: Option<Instant>,
     /// All of it came.
@@ -50,8 +57,8 @@ impl Body {
 }
 
 impl Content {
-    pub(crate) fn upstream(incoming: Incoming, checkout: Checkout, deadline: Option<Instant>) -> Self {
-        Self::Upstream(Box::new(FromUpstream { incoming, checkout, deadline, whole: false }))
+    pub(crate) fn upstream(checkout: Checkout, deadline: Option<Instant>) -> Self {
+        Self::Upstream(Box::new(FromUpstream { checkout, deadline, whole: false }))
     }
 
     /// The gateway's own words are few: whoever has their head has them.
@@ -69,8 +76,9 @@ impl FromUpstream {
         cx: &mut Context<'_>,
         session: &Session,
         exchange: Option<&Exchange>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        let Some(connection) = self.checkout.connection() else { return Poll::Ready(None) };
+        match connection.poll_frame(cx, session) {
             Poll::Ready(None) => {
                 self.ended(session);
                 Poll::Ready(None)
@@ -79,8 +87,7 @@ impl FromUpstream {
                 if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
                     exchange.sent(data.len() as u64);
                 }
-                // behind trailers hyper asks for no more
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if self.checkout.has_ended() {
                     self.ended(session);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -97,7 +104,7 @@ impl FromUpstream {
                 if let Some(exchange) = exchange {
                     exchange.broke_off(Rejection::RouteTimeout.reason());
                 }
-                Poll::Ready(Some(Err(BodyError::RouteTimeout)))
+                Poll::Ready(Some(Err(ResponseError::RouteTimeout)))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -116,12 +123,12 @@ impl FromUpstream {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = ResponseError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         let this = self.get_mut();
         match &mut this.content {
             Content::Empty => Poll::Ready(None),
@@ -134,7 +141,7 @@ impl HttpBody for Body {
         match &self.content {
             Content::Empty => true,
             Content::Local(bytes) => bytes.is_none(),
-            Content::Upstream(upstream) => upstream.incoming.is_end_stream(),
+            Content::Upstream(upstream) => upstream.checkout.has_ended(),
         }
     }
 
@@ -144,7 +151,7 @@ impl HttpBody for Body {
             Content::Local(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Upstream(upstream) => upstream.incoming.size_hint(),
+            Content::Upstream(upstream) => upstream.checkout.size_hint(),
         }
     }
 }

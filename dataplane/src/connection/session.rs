@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// How often a connection is looked at even when nothing can be overdue.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
+/// How clients speak to the listener.
+pub(crate) const SCHEME: &str = "http";
+
 /// How long a new connection whose listener closes may take to send its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
@@ -120,6 +123,8 @@ pub(crate) struct Session {
     pub(crate) peer: SocketAddr,
     /// The peer's address as a header value, made once.
     pub(crate) peer_header: HeaderValue,
+    /// What a target is told of a client that nobody vouches for, as whole lines, made once.
+    pub(crate) introduction: Box<[u8]>,
     limits: Rc<Limits>,
     now: Cell<Instant>,
     phase: Cell<Phase>,
@@ -168,10 +173,12 @@ impl Session {
         let now = Instant::now();
         let peer_header = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let introduction = introduction(&peer_header, worker.gateway.via());
         Self {
             worker,
             listener,
             peer,
+            introduction,
             peer_header,
             limits,
             now: Cell::new(now),
@@ -539,9 +546,26 @@ impl Session {
         }
     }
 
-    fn wake(&self) {
+    /// Has the connection's task look at everything again.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
+}
+
+fn introduction(peer: &HeaderValue, via: &HeaderValue) -> Box<[u8]> {
+    let (peer, via) = (peer.as_bytes(), via.as_bytes());
+    let lines: [&[u8]; 9] = [
+        b"x-forwarded-for: ",
+        peer,
+        b"\r\nx-real-ip: ",
+        peer,
+        b"\r\nx-forwarded-proto: ",
+        SCHEME.as_bytes(),
+        b"\r\nvia: ",
+        via,
+        b"\r\n",
+    ];
+    lines.concat().into()
 }

@@ -2,11 +2,9 @@
 
 use super::session::Session;
 use crate::exchange::Exchange;
+use crate::h1::Upgraded;
 use crate::pool::Checkout;
-use crate::pool::socket::TargetIo;
 use bytes::Bytes;
-use hyper::upgrade::{OnUpgrade, Parts};
-use std::io;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -18,7 +16,7 @@ const BUFFER: usize = 8 * 1024;
 
 /// The target's side of an upgraded connection; its target counts it as in flight while it lives.
 pub(crate) struct Tunnel {
-    pub(crate) target: OnUpgrade,
+    pub(crate) target: Upgraded,
     pub(crate) checkout: Checkout,
     /// What is told of it all in the end.
     pub(crate) exchange: Option<Box<Exchange>>,
@@ -26,18 +24,14 @@ pub(crate) struct Tunnel {
 
 /// Joins client and target; returns when both have ended or one has failed.
 pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
-    let Tunnel { target, checkout, exchange } = tunnel;
+    let Tunnel { mut target, checkout, exchange } = tunnel;
     let outcome = async {
-        let upgraded = target.await.map_err(io::Error::other)?;
-        let Parts { io, read_buf, .. } =
-            upgraded.downcast::<TargetIo>().map_err(|_| io::Error::other("not a connection to a target"))?;
-        let mut upstream = io.into_stream();
-        client.write_all(&read_buf).await?;
-        upstream.write_all(&read_ahead).await?;
-        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
+        client.write_all(&target.read_ahead).await?;
+        target.stream.write_all(&read_ahead).await?;
+        tokio::io::copy_bidirectional_with_sizes(&mut client, &mut target.stream, BUFFER, BUFFER).await
     }
     .await;
-    drop(checkout);
+    drop((target, checkout));
     session.tick();
     if let Some(exchange) = exchange {
         match outcome {

@@ -1,16 +1,13 @@
 //! One worker's connections to targets: newest first, never shared with another thread, ready when they are handed out.
 
-pub(crate) mod connection;
 pub(crate) mod lane;
-pub(crate) mod socket;
 
 use crate::body::RequestBody;
 use crate::clock;
 use crate::gateway::Gateway;
-use connection::UpstreamConnection;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use crate::h1::{Connection, RequestHead, Upgraded};
+use foldhash::fast::RandomState;
+use http_body::SizeHint;
 use lane::{Lane, LanePermit};
 use policy::concurrency::Slot;
 use policy::outcome::Outcome;
@@ -18,7 +15,6 @@ use policy::rejection::Rejection;
 use policy::upstream::{Target, TargetState, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +25,7 @@ use tokio::net::TcpStream;
 /// All connections of one worker.
 #[derive(Default)]
 pub(crate) struct Pool {
-    shelves: RefCell<HashMap<u64, Rc<Shelf>>>,
+    shelves: RefCell<HashMap<u64, Rc<Shelf>, RandomState>>,
 }
 
 /// The connections to one target.
@@ -40,7 +36,7 @@ pub(crate) struct Shelf {
 }
 
 struct Idle {
-    connection: UpstreamConnection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -49,7 +45,7 @@ struct Idle {
 /// Dropped before [`Checkout::release`] it closes the connection: what is left of an unfinished exchange must never
 /// meet the next one.
 pub(crate) struct Checkout {
-    connection: Option<UpstreamConnection>,
+    connection: Option<Box<Connection>>,
     shelf: Rc<Shelf>,
     /// Whether it has served a request before.
     pub(crate) reused: bool,
@@ -111,23 +107,24 @@ impl Pool {
 }
 
 impl Shelf {
-    /// The youngest idle connection that can take a request now.
-    fn take_idle(&self, now: Instant) -> Option<UpstreamConnection> {
+    /// The youngest idle connection that can take a request now. Those that cannot are closed.
+    fn take_idle(&self, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        let at = idle.iter().rposition(|idle| idle.connection.is_ready())?;
-        let idle = idle.remove(at);
-        self.is_fresh(&idle, now).then_some(idle.connection)
+        loop {
+            let youngest = idle.pop()?;
+            if self.is_usable(&youngest, now) {
+                return Some(youngest.connection);
+            }
+        }
     }
 
     fn sweep(&self, now: Instant) {
         let wanted = self.lane.is_wanted();
-        self.idle
-            .borrow_mut()
-            .retain(|idle| !wanted && !idle.connection.is_closed() && self.is_fresh(idle, now));
+        self.idle.borrow_mut().retain(|idle| !wanted && self.is_usable(idle, now));
     }
 
-    fn is_fresh(&self, idle: &Idle, now: Instant) -> bool {
-        now.saturating_duration_since(idle.since) < self.idle_timeout.get()
+    fn is_usable(&self, idle: &Idle, now: Instant) -> bool {
+        now.saturating_duration_since(idle.since) < self.idle_timeout.get() && idle.connection.is_silent()
     }
 }
 
@@ -140,20 +137,49 @@ impl Checkout {
         Ok(self)
     }
 
-    /// Sends a request on the connection.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>>
-    {
+    /// Begins an exchange on the connection.
+    pub(crate) fn begin(&mut self, head: &RequestHead<'_>, body: RequestBody) {
+        if let Some(connection) = self.begun() {
+            connection.begin(head, body);
+        }
+    }
+
+    /// The same with what a dead connection has not sent.
+    pub(crate) fn take_over(&mut self, mut dead: Self) {
+        if let (Some(connection), Some(dead)) = (self.begun(), &mut dead.connection) {
+            connection.take_over(dead);
+        }
+    }
+
+    fn begun(&mut self) -> Option<&mut Connection> {
         self.shelf.lane.target().requests.fetch_add(1, Ordering::Relaxed);
-        self.connection.as_mut().map(|connection| connection.send(request))
+        self.connection.as_deref_mut()
+    }
+
+    /// The connection; none before [`Checkout::connect`] and after [`Checkout::release`].
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_deref_mut()
+    }
+
+    /// The socket after a 101.
+    pub(crate) fn take_upgraded(&mut self) -> Option<Upgraded> {
+        self.connection.take()?.into_upgraded()
+    }
+
+    /// Whether all of the response has come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.connection.as_deref().is_none_or(Connection::has_ended)
+    }
+
+    /// How much of the response's body is still to come.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.connection.as_deref().map_or(SizeHint::with_exact(0), Connection::size_hint)
     }
 
     /// The exchange is over in both directions: back on the shelf, unless it is of no more use.
     pub(crate) fn release(&mut self, now: Instant) {
         if let Some(connection) = self.connection.take()
-            && !connection.is_closed()
+            && connection.is_reusable()
             && !self.shelf.lane.is_wanted()
         {
             self.shelf.idle.borrow_mut().push(Idle { connection, since: now });
@@ -180,13 +206,10 @@ async fn connect(
     patience: Duration,
     lane: &Arc<Lane>,
     permit: LanePermit,
-) -> Result<UpstreamConnection, Rejection> {
+) -> Result<Box<Connection>, Rejection> {
     let address = (target.addr.host.as_str(), target.addr.port);
     let outcome = match tokio::time::timeout(patience, dial(address)).await {
-        Ok(Ok(stream)) => UpstreamConnection::handshake(stream, permit).await.map_err(|error| {
-            lane.connect_failed(&error);
-            Rejection::ConnectFailed
-        }),
+        Ok(Ok(stream)) => Ok(Box::new(Connection::new(stream, permit))),
         Ok(Err(error)) => {
             lane.connect_failed(&error);
             Err(Rejection::ConnectFailed)
@@ -212,6 +235,3 @@ async fn dial(address: (&str, u16)) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
-
-#[cfg(test)]
-mod tests;

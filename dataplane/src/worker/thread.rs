@@ -4,6 +4,7 @@ use super::{Command, Drained, Peer};
 use crate::connection::session::{Limits, Session};
 use crate::connection::{self, goodbye};
 use crate::gateway::{Gateway, Serving, WorkerCounters};
+use crate::h1::Flusher;
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
 use crate::telemetry::WorkerTelemetry;
@@ -29,7 +30,7 @@ use tokio::task::{JoinHandle as Task, spawn_local};
 
 /// How often idle connections to targets are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The most that one read takes from a client.
+/// The most that one read takes.
 const SCRATCH: usize = 64 * 1024;
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -69,7 +70,9 @@ pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) pool: Pool,
     pub(crate) telemetry: WorkerTelemetry,
-    /// Where a read from a client lands first.
+    /// Writes to targets.
+    pub(crate) flusher: Flusher,
+    /// Where a read lands first.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     counters: Arc<WorkerCounters>,
     index: usize,
@@ -104,6 +107,8 @@ pub(super) fn spawn(
 async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let sweeper = spawn_local(worker.clone().sweep());
     let logger = spawn_local(worker.clone().hand_over_lines());
+    let flushing = worker.clone();
+    let flusher = spawn_local(async move { flushing.flusher.run().await });
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(socket, state) => worker.listen(socket, state),
@@ -127,6 +132,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     }
     sweeper.abort();
     logger.abort();
+    flusher.abort();
 }
 
 impl Worker {
@@ -136,6 +142,7 @@ impl Worker {
         Rc::new(Self {
             pool: Pool::default(),
             telemetry,
+            flusher: Flusher::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             counters,
             index,

@@ -210,42 +210,59 @@ impl Inbound {
     }
 }
 
-/// What is wrong with a response, or nothing; drops what must not reach the client.
+/// What a response's head says of where it ends and of its connection (RFC 9112 §6.3, §9.3).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    /// `Content-Length`.
+    pub length: Option<u64>,
+    /// `Transfer-Encoding: chunked`; then there is no length.
+    pub chunked: bool,
+    /// `Connection: close`.
+    pub close: bool,
+    /// `Connection: keep-alive`.
+    pub keep_alive: bool,
+}
+
+/// What a response says of its framing; drops what must not reach the client.
 ///
 /// # Errors
 /// [`Rejection::InvalidResponse`] for framing that two readers could read in two ways.
-pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Rejection> {
-    let (mut hop_by_hop, mut named, mut lengths, mut codings) = (false, false, 0, 0);
+pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<Framing, Rejection> {
+    let mut framing = Framing::default();
+    let (mut hop_by_hop, mut named) = (false, false);
     for (name, value) in &*headers {
         match name.as_str() {
-            "content-length" => {
-                lengths += 1;
-                if value.is_empty() || !value.as_bytes().iter().all(u8::is_ascii_digit) {
-                    return Err(Rejection::InvalidResponse);
-                }
-            }
+            "content-length" if framing.length.is_some() => return Err(Rejection::InvalidResponse),
+            "content-length" => framing.length = Some(length(value)?),
             "transfer-encoding" => {
-                codings += 1;
                 hop_by_hop = true;
-                if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                if framing.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                     return Err(Rejection::InvalidResponse);
                 }
+                framing.chunked = true;
             }
             "connection" => {
                 hop_by_hop = true;
-                named |= !["close", "keep-alive", "upgrade"]
-                    .iter()
-                    .any(|known| value.as_bytes().eq_ignore_ascii_case(known.as_bytes()));
+                let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                for option in options {
+                    if option.eq_ignore_ascii_case(b"close") {
+                        framing.close = true;
+                    } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                        framing.keep_alive = true;
+                    } else {
+                        named |= !option.eq_ignore_ascii_case(b"upgrade");
+                    }
+                }
             }
             "keep-alive" | "proxy-connection" | "te" | "upgrade" => hop_by_hop = true,
             _ => {}
         }
     }
-    if lengths + codings > 1 {
+    if framing.chunked && framing.length.is_some() {
         return Err(Rejection::InvalidResponse);
     }
     if switching {
-        return Ok(());
+        return Ok(framing);
     }
     if named {
         remove_named(headers);
@@ -255,7 +272,14 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<(), Re
         headers.remove(header::TE);
         headers.remove(header::UPGRADE);
     }
-    Ok(())
+    Ok(framing)
+}
+
+/// Digits only, so that nobody downstream can read another number.
+fn length(value: &HeaderValue) -> Result<u64, Rejection> {
+    let digits = value.as_bytes();
+    let text = value.to_str().ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+    text.and_then(|text| text.parse().ok()).ok_or(Rejection::InvalidResponse)
 }
 
 /// Drops every field that a `Connection` value names, except those that frame the message.
