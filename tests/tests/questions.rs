@@ -7,6 +7,7 @@ use tests::config;
 use tests::fleet::Fleet;
 use tests::ports;
 use tests::upstream::Upstream;
+use tests::wait::eventually;
 
 /// `users` answers, `orders` has a target that refuses connections and a breaker that opens at the first failure.
 async fn fleet(users: &Upstream, refusing: SocketAddr) -> Fleet {
@@ -114,4 +115,29 @@ async fn a_tap_sees_what_is_asked_for_on_every_instance() {
     instances.sort_unstable();
     instances.dedup();
     assert_eq!(instances, ["dp-1", "dp-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_shows_what_goes_through_each_route() {
+    let (users, (refusing, _lease)) = (Upstream::echo("users").await, ports::refusing());
+    let fleet = fleet(&users, refusing).await;
+    // the instances report every few seconds
+    let routes = eventually("both routes on both instances", async || {
+        for _ in 0..20 {
+            for at in 0..2 {
+                get(fleet.address(at), "/users/7").await.expect("an answer");
+                get(fleet.address(at), "/orders").await.expect("an answer");
+            }
+        }
+        let frame = fleet.ctl(["top", "--once", "--sort", "errors", "-o", "json"]).await.exits(0).json();
+        let routes = frame["routes"].as_array().expect("routes").clone();
+        let complete = routes.len() == 2 && routes.iter().all(|route| route["instances"] == 2);
+        if complete { Ok(routes) } else { Err(format!("{routes:?}")) }
+    })
+    .await;
+    assert_eq!((routes[0]["route"].as_str(), routes[0]["failed"].as_f64()), (Some("orders"), Some(1.0)));
+    assert_eq!((routes[1]["route"].as_str(), routes[1]["failed"].as_f64()), (Some("users"), Some(0.0)));
+    assert!(routes.iter().all(|route| route["requestsPerSecond"].as_f64() > Some(0.0)), "{routes:?}");
+    let text = fleet.ctl(["top", "--once"]).await.exits(0).text();
+    assert!(text.contains("P99") && text.contains("IN-FLIGHT"), "{text}");
 }

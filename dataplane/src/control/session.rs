@@ -4,6 +4,7 @@ use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY};
 use crate::activation::{Committed, NotPrepared};
 use crate::clock;
 use crate::status::{self, Rates};
+use crate::telemetry::metrics::Meter;
 use crate::telemetry::taps::{self, Watching};
 use policy::diagnostic::Diagnostic;
 use proto::v1::control_plane_message::Message as Order;
@@ -29,6 +30,7 @@ pub(super) struct Session<'a> {
     pub(super) outbox: mpsc::Sender<DataPlaneMessage>,
     inbox: Streaming<ControlPlaneMessage>,
     rates: Rates,
+    traffic: Meter,
     /// As they were when last looked at.
     states: Vec<u8>,
     pub(super) watching: Watching,
@@ -61,7 +63,15 @@ impl<'a> Session<'a> {
         let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
         tracing::info!(control_plane = %control.control_plane, "joined the control plane");
         let watching = Watching::new(control.gateway.taps().clone());
-        Ok(Self { control, outbox, inbox, rates: Rates::default(), states: Vec::new(), watching })
+        Ok(Self {
+            control,
+            outbox,
+            inbox,
+            rates: Rates::default(),
+            traffic: Meter::default(),
+            states: Vec::new(),
+            watching,
+        })
     }
 
     /// Obeys and reports until it ends.
@@ -145,6 +155,7 @@ impl<'a> Session<'a> {
     fn send_status(&self) -> Result<(), Ended> {
         let mut status = self.report();
         self.rates.carry_over(&mut status);
+        status.traffic = Some(self.traffic.last());
         self.send(Fact::Status(status))
     }
 
@@ -160,7 +171,9 @@ impl<'a> Session<'a> {
 
     fn send_tick(&mut self) -> Result<(), Ended> {
         let mut status = self.report();
-        self.rates.tick(&mut status, clock::now());
+        let now = clock::now();
+        self.rates.tick(&mut status, now);
+        status.traffic = Some(self.traffic.tick(self.control.gateway.metrics(), now));
         self.send(Fact::Status(status))
     }
 

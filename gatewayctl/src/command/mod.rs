@@ -15,6 +15,7 @@ pub mod schema;
 pub mod status;
 pub mod tap;
 pub mod target;
+pub mod top;
 pub mod validate;
 pub mod why;
 
@@ -88,6 +89,8 @@ pub enum Command {
     Why(why::Why),
     /// Watch requests of the fleet as they end
     Tap(tap::Tap),
+    /// Show rate, errors and latency of routes and the state of targets, redrawn until interrupted
+    Top(top::Top),
     /// Send the current version again to instances and wait for their acknowledgement
     Push(push::Push),
     /// Run control plane, one data plane and demo targets in this process
@@ -113,6 +116,7 @@ impl Cli {
             Command::Explain(explain) => block_on(explain.run(&global)),
             Command::Why(why) => block_on(why.run(&global)),
             Command::Tap(tap) => block_on(tap.run(&global)),
+            Command::Top(top) => block_on(top.run(&global)),
             Command::Target(target) => block_on(target.run(&global)),
             Command::Breaker(breaker) => block_on(breaker.run(&global)),
         }

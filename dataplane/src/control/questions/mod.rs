@@ -9,7 +9,8 @@ use super::session::{Ended, OUTBOX, Session};
 use crate::clock;
 use crate::gateway::Gateway;
 use policy::auth::AuthContext;
-use policy::explain::{Explanation, Question, explain};
+use policy::explain::{Destination, Explanation, Question, explain};
+use policy::table::RouteTable;
 use proto::v1::answer::Says;
 use proto::v1::data_plane_message::Message as Fact;
 use proto::v1::question::Asks;
@@ -84,5 +85,23 @@ fn explained(gateway: &Gateway, question: v1::Explain) -> Result<Explanation, St
     let table = gateway.table().ok_or_else(|| "it has no config yet".to_owned())?;
     let unix_seconds = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
     let moment = AuthContext { now: clock::now(), unix_seconds };
-    Ok(explain(&table, &question, Some(gateway.via()), &moment))
+    let mut told = explain(&table, &question, Some(gateway.via()), &moment);
+    if let Some(destination) = &mut told.destination {
+        note_connections(destination, &table, gateway);
+    }
+    Ok(told)
+}
+
+/// A target that takes requests and cannot be connected to is what somebody who asks wants to hear of.
+fn note_connections(destination: &mut Destination, table: &RouteTable, gateway: &Gateway) {
+    let Some(upstream) = table.upstreams.iter().find(|upstream| *upstream.name == *destination.upstream)
+    else {
+        return;
+    };
+    for (target, seen) in upstream.targets.iter().zip(&mut destination.targets) {
+        if let Some(error) = gateway.last_connect_error(target.state.id) {
+            let before = if seen.note.is_empty() { "" } else { "; " };
+            seen.note.push_str(&format!("{before}the last connection failed: {error}"));
+        }
+    }
 }

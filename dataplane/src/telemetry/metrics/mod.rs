@@ -10,12 +10,14 @@ mod process;
 mod reasons;
 mod scrape;
 mod series;
+mod traffic;
 
 pub(crate) use count::Count;
 pub(crate) use page::Format;
 pub(crate) use reasons::ReasonCounts;
 pub(crate) use scrape::scrape;
 pub(crate) use series::TableSeries;
+pub(crate) use traffic::Meter;
 
 use super::Exchanged;
 use crate::gateway::WorkerCounters;
@@ -24,7 +26,8 @@ use parking_lot::Mutex;
 use policy::clock::Now;
 use policy::table::RouteTable;
 use reasons::Reasons;
-use series::Registry;
+use series::{Registry, RouteSeries};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -75,6 +78,11 @@ impl Metrics {
         {
             self.reasons.count(reason, &counters.reasons);
         }
+    }
+
+    /// What is counted of every route, by name.
+    fn routes(&self) -> Vec<(Arc<str>, Arc<RouteSeries>)> {
+        self.registry.lock().routes.all()
     }
 
     /// What became of a config.

@@ -18,12 +18,15 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Resource, Tone};
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
+pub use fleet::Fleet;
 use health::Health;
 use jiff::Timestamp;
 use policy::config::{GatewayConfig, ServerConfig};
 use policy::snapshot;
 use proto::v1::{GetStatusRequest, GetStatusResponse, ListVersionsRequest, OrderedBy};
 use std::time::Duration;
+
+pub use named::only;
 
 /// Show how the fleet, its routes and its targets fare
 ///
@@ -106,14 +109,22 @@ impl Status {
             console::data(&text)?;
             return Ok(exit);
         }
-        loop {
-            match look(&mut admin, what.as_ref(), &shown).await {
-                Ok((text, _)) => console::data(&framed(&text, shown.output))?,
-                // the control plane may be on its way back
-                Err(failure) => console::error(&failure),
-            }
-            tokio::time::sleep(WATCH_INTERVAL).await;
+        watch(shown.output, async || Ok(look(&mut admin, what.as_ref(), &shown).await?.0)).await
+    }
+}
+
+/// Shows one look after another, until interrupted.
+pub async fn watch(
+    format: Format,
+    mut look: impl AsyncFnMut() -> Result<String, Failure>,
+) -> Result<Exit, Failure> {
+    loop {
+        match look().await {
+            Ok(text) => console::data(&framed(&text, format))?,
+            // the control plane may be on its way back
+            Err(failure) => console::error(&failure),
         }
+        tokio::time::sleep(WATCH_INTERVAL).await;
     }
 }
 
