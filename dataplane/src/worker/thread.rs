@@ -416,10 +416,14 @@ mod tests {
     use policy::config::GatewayConfig;
     use policy::table::Purpose;
     use serde_json::{Value, json};
+    use std::path::Path;
 
-    fn worker() -> Rc<Worker> {
+    /// Its access log goes to this file.
+    fn worker(log: &Path) -> Rc<Worker> {
         let route = json!({"name": "all", "prefix": "/", "respond": {"status": 200}});
-        let config: GatewayConfig = serde_json::from_value(json!({"routes": [route]})).unwrap();
+        let filters = json!([{"logging": {"output": log}}]);
+        let config = json!({"routes": [route], "global_filters": filters});
+        let config: GatewayConfig = serde_json::from_value(config).unwrap();
         let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
         let gateway = Gateway::new("edge-1".to_owned());
         let (commands, _) = mpsc::unbounded_channel();
@@ -436,9 +440,12 @@ mod tests {
         Exchange::headless(Rc::new(Session::new(worker.clone(), Arc::new(listener), address, limits)))
     }
 
-    #[test]
-    fn every_refusal_is_told_the_same_to_the_client_the_operator_and_the_metrics() {
-        let worker = worker();
+    #[tokio::test]
+    async fn every_refusal_is_told_the_same_to_the_client_the_operator_the_log_and_the_metrics() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("access.log");
+        let worker = worker(&log);
+        let mut logged: HashMap<String, (u16, &str)> = HashMap::new();
         for rejection in Rejection::ALL {
             let (status, reason) = (rejection.status(), rejection.reason());
             let mut exchange = exchange(&worker);
@@ -458,7 +465,16 @@ mod tests {
             let [one] = &remembered[..] else { panic!("{remembered:?}") };
             assert_eq!((one.status, one.reason.as_str(), one.local), (status.as_u16().into(), reason, true));
             assert_eq!(one.version, 7);
+            logged.insert(id, (status.as_u16(), reason));
         }
+        worker.telemetry.log.finish();
+        worker.gateway.access_log().finish(Duration::from_secs(20)).await;
+        for line in std::fs::read_to_string(&log).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let (status, reason) = logged.remove(line["request_id"].as_str().unwrap()).unwrap();
+            assert_eq!((&line["status_code"], &line["reason"]), (&json!(status), &json!(reason)));
+        }
+        assert!(logged.is_empty(), "these have no line: {logged:?}");
         let page = scrape(&worker.gateway, Format::Prometheus, clock::now());
         for rejection in Rejection::ALL {
             let line = format!("gateway_local_responses_total{{reason=\"{}\"}} 1\n", rejection.reason());
