@@ -56,6 +56,10 @@ series *ARGS:
 scrape *ARGS:
     cargo run --release -p tests --bin scrape -- {{ ARGS }}
 
+# libFuzzer on one target of dataplane/policy/tests/fuzz: just fuzz configs 600
+fuzz TARGET SECONDS='60':
+    .ci/fuzz {{ TARGET }} {{ SECONDS }}
+
 # Licences, advisories, banned crates (needs cargo-deny and the network).
 deny:
     cargo deny check
