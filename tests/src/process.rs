@@ -98,6 +98,12 @@ impl Process {
             .unwrap_or_else(|| panic!("no {field} in {path}"))
     }
 
+    /// Files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}")).count()
+    }
+
     fn end(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();

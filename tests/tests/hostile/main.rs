@@ -5,13 +5,16 @@
 
 mod answers;
 mod case;
+mod control;
 mod framing;
 mod heads;
 mod hops;
 mod identity;
+mod injection;
 mod limits;
 mod oracle;
 mod paths;
+mod slow;
 mod strict;
 
 use case::{Case, Want};
