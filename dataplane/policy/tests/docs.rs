@@ -105,3 +105,30 @@ fn every_refusal_is_documented_with_its_status_and_error_type() {
         assert_eq!(row[2], format!("`{}`", rejection.proxy_error()), "{reason}");
     }
 }
+
+/// All of our own Rust, as one text.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in folder.read_dir().expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+#[test]
+fn every_promise_about_hostile_input_names_a_test() {
+    let mut text = String::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    ["dataplane", "controlplane", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut text));
+    let page = page("security.md");
+    let promises: Vec<_> = rows(&page).filter(|row| row.len() == 3 && row[2].starts_with('`')).collect();
+    assert!(promises.len() > 50, "{} promises", promises.len());
+    for promise in promises {
+        for name in promise[2].split(", ").map(|name| name.trim_matches('`')) {
+            assert!(text.contains(&format!("fn {name}()")), "docs/security.md: there is no test {name:?}");
+        }
+    }
+}
