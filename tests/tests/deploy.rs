@@ -156,6 +156,7 @@ async fn every_panel_of_the_dashboard_shows_something_of_a_fleet() {
             + &config::route("limited", &good, &[&limit("")])
             + &config::route("watched", &good, &[&limit(", shadow: true")])
             + &config::route("broken", &[gone], &[breaker])
+            + "global_filters: [{logging: {only: {min_status: 500}}}]\n"
     })
     .await;
     let names = ["dp-1", "dp-2"];

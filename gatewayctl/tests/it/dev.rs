@@ -13,18 +13,21 @@ struct Dev {
     traffic: String,
     control_plane: String,
     config: PathBuf,
+    /// What it proposes to try.
+    tries: Vec<String>,
 }
 
 impl Dev {
-    fn start(config: &str) -> Self {
+    /// With its own config, or with another.
+    fn start(config: Option<&str>) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, config).unwrap();
-        let mut process = Command::new(assert_cmd::cargo::cargo_bin!("gatewayctl"))
-            .args(["dev", "--port", "0", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "-f"])
-            .arg(file.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("gatewayctl"));
+        command.args(["dev", "--port", "0", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        if let Some(config) = config {
+            fs::write(&file, config).unwrap();
+            command.arg("-f").arg(file.path());
+        }
+        let mut process = command.env_remove("JWT_SECRET").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut told = |what: &str| {
             let line = lines.by_ref().find(|line| line.trim_start().starts_with(what)).unwrap();
@@ -33,13 +36,18 @@ impl Dev {
         let (traffic, control_plane, config) =
             (told("traffic"), told("control plane"), told("config").into());
         // the rest must be read, or its writer would wait
-        lines.by_ref().find(|line| line.contains("Ctrl-C")).unwrap();
-        Self { process, traffic, control_plane, config }
+        let tries = lines.by_ref().take_while(|line| !line.contains("Ctrl-C")).collect();
+        Self { process, traffic, control_plane, config, tries }
     }
 
     fn get(&self, path: &str) -> String {
+        self.get_with(path, "")
+    }
+
+    /// With more lines of its head.
+    fn get_with(&self, path: &str, more: &str) -> String {
         let mut stream = TcpStream::connect(self.traffic.trim_start_matches("http://")).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: gw\r\n{more}Connection: close\r\n\r\n").unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         response
@@ -68,7 +76,7 @@ impl Drop for Dev {
 fn a_gateway_with_targets_in_one_process() {
     let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = format!("routes:\n- {{name: a, prefix: /a, targets: [{{addr: 'http://{target}'}}]}}\n");
-    let dev = Dev::start(&config);
+    let dev = Dev::start(Some(&config));
     let response = dev.get("/a/42");
     assert!(
         response.starts_with("HTTP/1.1 200") && response.contains(&format!("a at {target}\nGET /a/42\n"))
@@ -86,6 +94,19 @@ fn a_gateway_with_targets_in_one_process() {
     let directory = dev.config.parent().unwrap().to_owned();
     assert_eq!(dev.interrupt(), Some(0));
     assert!(!directory.exists(), "the temporary directory goes with the process");
+}
+
+#[test]
+fn without_a_config_it_runs_the_example_and_shows_a_token_for_it() {
+    let dev = Dev::start(None);
+    let curl = dev.tries.iter().find(|line| line.contains("/api/v1/users/")).expect("a request to try");
+    let token =
+        curl.split("'Authorization: Bearer ").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+    assert!(dev.get("/api/v1/users/42").starts_with("HTTP/1.1 401"));
+    let let_in = dev.get_with("/api/v1/users/42", &format!("Authorization: Bearer {token}\r\n"));
+    // another program may have the ports of the targets: what it answers is its own matter
+    assert!(!let_in.starts_with("HTTP/1.1 401"), "{let_in}");
+    assert_eq!(dev.interrupt(), Some(0));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 /// Everything listens on 127.0.0.1. The config is a copy that can be edited while it runs: saving it rolls it out.
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// Start from this config [default: one with four demo targets]; a copy is used
+    /// Start from this config [default: configs/gateway.yaml]; a copy is used
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Port for traffic, in place of the config's `server.port`; 0 takes any free one

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The seed's routes without their filters, and four targets on loopback.
-const DEFAULT_CONFIG: &str = include_str!("../../../../configs/routing.yaml");
+/// Two routes with filters of every kind, and three targets on loopback.
+const DEFAULT_CONFIG: &str = include_str!("../../../../configs/gateway.yaml");
 const CONFIG_NAME: &str = "gateway.yaml";
 
 pub enum Place {
