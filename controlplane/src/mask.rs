@@ -65,6 +65,11 @@ fn mask(scheme: &mut Scheme) {
                 MASK.clone_into(key);
             }
         }
+        Scheme::Basic(v1::BasicAuth { users, realm: _, exclude_paths: _ }) => {
+            for v1::BasicUser { name: _, hash } in users {
+                MASK.clone_into(hash);
+            }
+        }
     }
 }
 
@@ -92,6 +97,8 @@ mod tests {
                 "filters": [{"auth": {"type": "apikey", "keys": [{"name": "alice", "key": "hunter2"}]}}]}],
             "global_filters": [
                 {"auth": {"type": "jwt", "secret": "hunter3"}},
+                {"auth": {"type": "basic", "users": [{"name": "ops", "hash":
+                    "$2a$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi"}]}},
                 {"tracing": {"headers": {"x-api-key": "hunter4"}}},
             ],
         }))
@@ -100,7 +107,7 @@ mod tests {
         let current = v1::Snapshot { table, sha256, version: 1, ..v1::Snapshot::default() };
         let shown = MaskedTable::default().of(&current);
         let text = String::from_utf8_lossy(&shown);
-        assert!(!text.contains("hunter") && text.contains("alice"), "{text}");
+        assert!(!text.contains("hunter") && !text.contains("WvvTPHK") && text.contains("alice"), "{text}");
         let decoded = policy::snapshot::decode_table(&shown).unwrap();
         assert_eq!(decoded.routes[0].filters.len(), 1);
     }

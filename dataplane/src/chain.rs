@@ -8,7 +8,7 @@ use crate::exchange::Exchange;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use policy::auth::jwt::KeyWait;
-use policy::auth::{AuthContext, Authenticator, Decision, SlowCheck};
+use policy::auth::{AuthContext, Authenticator, Decision, PasswordCheck, SlowCheck};
 use policy::filter::Caller;
 use policy::filter::cors::Cors;
 use policy::filter::headers::Vars;
@@ -74,25 +74,16 @@ impl Exchange {
         Ok(None)
     }
 
-    /// Finds out who asks, and whether they may; `path` is the normalised one where it is not the one in `parts`.
-    pub(crate) async fn authenticate(
-        &self,
-        chain: &Chain,
-        parts: &mut Parts,
-        path: Option<&str>,
-        timing: &Timing<'_>,
-    ) -> Result<Option<Arc<Caller>>, Rejection> {
-        let caller = match &chain.auth {
-            Some(auth) => self.ask_who(auth, parts, path, timing).await?,
-            None => None,
-        };
+    /// Whether the caller, as far as it is known, may do this.
+    pub(crate) fn authorize(&self, chain: &Chain) -> Result<(), Rejection> {
         match &chain.authorize {
-            Some(rules) if !rules.allows(caller.as_deref()) => Err(Rejection::Forbidden),
-            _ => Ok(caller),
+            Some(rules) if !rules.allows(self.caller.as_deref()) => Err(Rejection::Forbidden),
+            _ => Ok(()),
         }
     }
 
-    async fn ask_who(
+    /// Finds out who asks; `path` is the normalised one where it is not the one in `parts`.
+    pub(crate) async fn authenticate(
         &self,
         auth: &Authenticator,
         parts: &mut Parts,
@@ -107,6 +98,10 @@ impl Exchange {
                 timing.patiently(KeyWait::AT_MOST, fetched).await?;
                 auth.resume(parts, path, &self.moment())
             }
+            Decision::Slow(SlowCheck::Password(check)) => {
+                self.have_checked(check, timing).await?;
+                auth.resume(parts, path, &self.moment())
+            }
             decision => decision,
         };
         match decision {
@@ -114,6 +109,22 @@ impl Exchange {
             Decision::Refuse(rejection) => Err(rejection),
             Decision::Slow(_) => Err(Rejection::Internal),
         }
+    }
+
+    async fn have_checked(&self, check: PasswordCheck, timing: &Timing<'_>) -> Result<(), Rejection> {
+        let (checked, job) = check.begin();
+        if let Some(job) = job {
+            let passwords = self.session.worker.gateway.passwords();
+            passwords.check(job, self.client_ip).map_err(|full| {
+                self.note_error(&full);
+                Rejection::AuthUnavailable
+            })?;
+        }
+        let in_time = timing.patiently(PasswordCheck::AT_MOST, checked).await?;
+        if in_time.is_none() {
+            self.note_error(&"the password was not checked in time");
+        }
+        Ok(())
     }
 
     fn moment(&self) -> AuthContext {

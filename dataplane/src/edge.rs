@@ -5,6 +5,7 @@ use crate::connection::session::Session;
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
+use policy::auth::forward::ForwardAuth;
 use policy::rejection::{Rejection, Who};
 
 /// The id's header, towards the target and the client.
@@ -50,9 +51,14 @@ pub(crate) fn framed(
     response
 }
 
+/// A refusal that is another's: who has passed it on, and why.
+pub(crate) fn denied(response: &mut Response<Bytes>, who: &Who<'_>) {
+    response.headers_mut().insert(PROXY_STATUS, who.denied(ForwardAuth::REASON));
+}
+
 /// An answer of our own; closes the connection where a request body would have to be taken in that nobody reads.
-pub(crate) fn local(response: Response<String>, session: &Session) -> Response<Content> {
-    let mut response = response.map(|text| Content::Local(Some(Bytes::from(text))));
+pub(crate) fn local(response: Response<impl Into<Bytes>>, session: &Session) -> Response<Content> {
+    let mut response = response.map(|body| Content::Local(Some(body.into())));
     if session.body_pending() {
         close(&mut response, session);
     }

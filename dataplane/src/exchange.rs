@@ -178,6 +178,7 @@ impl Exchange {
             | Rejection::ConnectTimeout
             | Rejection::UpstreamReset
             | Rejection::InvalidResponse
+            | Rejection::AuthUnavailable
                 if error.is_some() => {}
             Rejection::Unauthenticated { cause, .. } => *error = Some(cause.as_str().to_owned()),
             other => *error = Some(other.title().to_owned()),
@@ -188,7 +189,7 @@ impl Exchange {
         response
     }
 
-    fn who(&self) -> Who<'_> {
+    pub(crate) fn who(&self) -> Who<'_> {
         Who {
             instance: self.session.worker.gateway.instance(),
             version: self.table.as_ref().map_or(0, |table| table.version),

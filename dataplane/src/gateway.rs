@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::orders;
+use crate::passwords::Passwords;
 use crate::pool::lane::Lane;
 use crate::settings::OtelEnvironment;
 use crate::telemetry::access_log::{AccessLog, Output};
@@ -32,6 +33,7 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     taps: Arc<Taps>,
     access_log: Arc<AccessLog>,
+    passwords: Passwords,
 }
 
 /// A table, and where its requests are told of.
@@ -75,6 +77,7 @@ impl Gateway {
             metrics: Arc::default(),
             taps: Arc::default(),
             access_log: Arc::default(),
+            passwords: Passwords::default(),
         })
     }
 
@@ -142,6 +145,11 @@ impl Gateway {
         &self.access_log
     }
 
+    /// Where passwords are checked.
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
     /// Changes whenever a table has been swapped in.
     pub(crate) fn published(&self) -> watch::Receiver<()> {
         self.published.subscribe()
@@ -162,7 +170,7 @@ impl Gateway {
     fn adjust_lanes(&self, table: &RouteTable) {
         let mut lanes = self.lanes.lock();
         let mut kept = HashMap::with_capacity(lanes.len());
-        for upstream in &table.upstreams {
+        for upstream in table.upstreams.iter().chain(&table.services) {
             for target in &upstream.targets {
                 let id = target.state.id;
                 let lane = lanes

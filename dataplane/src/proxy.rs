@@ -6,11 +6,13 @@ use crate::connection::boundary::Extent;
 use crate::connection::session::{SCHEME, Session};
 use crate::edge;
 use crate::exchange::Exchange;
+use crate::forward_auth::{Asking, Decided};
 use crate::limit;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use policy::auth::forward::ForwardAuth;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
 use policy::headers::Inbound;
@@ -25,6 +27,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What the gateway adds to a head: whole lines, and fields.
+type OwnLines<'a> = (&'a [u8], [Option<(&'a str, &'a HeaderValue)>; 2]);
 
 /// Answers one request; whatever happens there is an answer.
 pub(crate) async fn serve(
@@ -94,7 +99,22 @@ impl Exchange {
         // before authentication says to the target who asks: a client's `Connection` must not name that away
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
         let timing = Timing::new(&self.session, route);
-        self.caller = self.authenticate(&route.chain, &mut parts, normalised.as_deref(), &timing).await?;
+        if let Some(auth) = &route.chain.auth {
+            self.caller = self.authenticate(auth, &mut parts, normalised.as_deref(), &timing).await?;
+        }
+        if let Some(service) = &route.chain.forward_auth {
+            let normalised_path = normalised.as_deref();
+            let asking = Asking { client: &client, inbound: &inbound, host: &client_host, normalised_path };
+            // in a box: routes that ask nobody do not carry the room for it
+            match Box::pin(self.ask_service(service, &mut parts, asking, &timing)).await? {
+                Decided::Admitted(caller) => self.caller = caller,
+                Decided::Denied(answer) => {
+                    self.answers_itself(ForwardAuth::REASON);
+                    return Ok(answer);
+                }
+            }
+        }
+        self.authorize(&route.chain)?;
         let would_limit = &self.would_limit;
         limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing, would_limit).await?;
         let path = normalised.map_or(Cow::Borrowed(parts.uri.path()), Cow::Owned);
@@ -137,7 +157,7 @@ impl Exchange {
 
     /// Tells the target who asks and by which way. True where nobody before us has said anything: then
     /// [`Session::introduction`] says it all, and no header is touched.
-    fn introduce(
+    pub(crate) fn introduce(
         &self,
         headers: &mut HeaderMap,
         host: &HeaderValue,
@@ -173,5 +193,15 @@ impl Exchange {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
         false
+    }
+
+    /// What a head says of the client besides its headers, after [`Exchange::introduce`].
+    pub(crate) fn own_lines<'a>(&'a self, introduced: bool, host: &'a HeaderValue) -> OwnLines<'a> {
+        let lines: &[u8] = if introduced { &self.session.introduction } else { &[] };
+        // under another name the headers have it, which filters may change
+        let id = Some(&self.edge().request_id.header.0).filter(|id| **id == edge::REQUEST_ID);
+        let fields =
+            [introduced.then_some(("x-forwarded-host", host)), id.map(|id| (id.as_str(), &self.request_id))];
+        (lines, fields)
     }
 }

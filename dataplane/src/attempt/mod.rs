@@ -8,13 +8,11 @@ pub(crate) use timing::Timing;
 
 use crate::body::{Content, Replay, RequestBody};
 use crate::clock;
-use crate::edge::REQUEST_ID;
 use crate::exchange::Exchange;
 use crate::h1::{RequestHead, ResponseHead};
 use crate::pool::{Checkout, Place};
 use crate::telemetry::TryEnd;
 use admission::{Admission, Tried};
-use bytes::Bytes;
 use http::Response;
 use http::header::HeaderValue;
 use http::request::Parts;
@@ -28,7 +26,7 @@ use policy::trace::TRACEPARENT;
 use policy::upstream::Target;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the proxy has found out about the request before it is sent.
 pub(crate) struct Outbound {
@@ -199,18 +197,14 @@ impl<'a> Sending<'a> {
     /// Hands the request to the connection.
     fn write(&mut self, checkout: &mut Checkout, target: &Target) {
         let (exchange, introduced) = (self.exchange, self.introduced);
-        // under another name the headers have it, which filters may change
-        let id = Some(&exchange.edge().request_id.header.0).filter(|id| **id == REQUEST_ID);
+        let (lines, fields) = exchange.own_lines(introduced, &self.client_host);
         let head = RequestHead {
             method: &self.parts.method,
             target: self.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
             host: if self.route.preserve_host { &self.client_host } else { &target.authority },
             headers: &self.parts.headers,
-            lines: if introduced { &exchange.session.introduction } else { &[] },
-            fields: [
-                introduced.then_some((X_FORWARDED_HOST, &self.client_host)),
-                id.map(|id| (id.as_str(), &exchange.request_id)),
-            ],
+            lines,
+            fields,
             upgrade: self.websocket,
         };
         checkout.begin(&head, self.body.take().unwrap_or(RequestBody::Empty));
@@ -297,36 +291,17 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Nobody wants this response: its connection is of use again if what is left of it is short.
+    /// Nobody wants this response.
     fn discard(&mut self) {
-        let (Some(_), Some(mut checkout)) = (self.response.take(), self.checkout.take()) else { return };
-        if checkout.has_ended() {
-            checkout.release(self.timing.session.now());
-            return;
+        if let (Some(_), Some(checkout)) = (self.response.take(), self.checkout.take()) {
+            checkout.discard(&self.exchange.session);
         }
-        let session = self.exchange.session.clone();
-        tokio::task::spawn_local(tokio::time::timeout(DISCARD_PATIENCE, async move {
-            let mut left = DISCARD_AT_MOST;
-            let connection = checkout.connection()?;
-            while let Some(frame) = poll_fn(|cx| connection.poll_frame(cx, &session)).await {
-                let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
-                left = left.checked_sub(length)?;
-            }
-            checkout.release(Instant::now());
-            Some(())
-        }));
     }
 
     fn now(&self) -> policy::clock::Now {
         clock::at(self.timing.session.now())
     }
 }
-
-/// An unwanted response longer than this, in bytes or in time, costs its connection.
-const DISCARD_AT_MOST: usize = 16 * 1024;
-const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
-
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// Why an attempt ended without a response.
 enum Unanswered {

@@ -4,8 +4,10 @@ pub(crate) mod lane;
 
 use crate::body::RequestBody;
 use crate::clock;
+use crate::connection::session::Session;
 use crate::gateway::Gateway;
 use crate::h1::{Connection, RequestHead, Upgraded};
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use http_body::SizeHint;
 use lane::{Lane, LanePermit};
@@ -15,6 +17,7 @@ use policy::rejection::Rejection;
 use policy::upstream::{Target, TargetState, Upstream};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -186,6 +189,24 @@ impl Checkout {
         }
     }
 
+    /// Nobody wants the rest of this response: its connection is of use again if that is short.
+    pub(crate) fn discard(mut self, session: &Rc<Session>) {
+        if self.has_ended() {
+            return self.release(session.now());
+        }
+        let session = session.clone();
+        tokio::task::spawn_local(tokio::time::timeout(DISCARD_PATIENCE, async move {
+            let mut left = DISCARD_AT_MOST;
+            let connection = self.connection()?;
+            while let Some(frame) = poll_fn(|cx| connection.poll_frame(cx, &session)).await {
+                let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
+                left = left.checked_sub(length)?;
+            }
+            self.release(Instant::now());
+            Some(())
+        }));
+    }
+
     /// Counts a request that got no usable answer.
     pub(crate) fn failed(&self) {
         self.shelf.lane.target().failures.fetch_add(1, Ordering::Relaxed);
@@ -200,6 +221,10 @@ impl Drop for Checkout {
         }
     }
 }
+
+/// An unwanted response longer than this, in bytes or in time, costs its connection.
+const DISCARD_AT_MOST: usize = 16 * 1024;
+const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
 
 async fn connect(
     target: &Target,

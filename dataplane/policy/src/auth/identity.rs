@@ -4,13 +4,13 @@ use super::Proven;
 use crate::config::leaf::HeaderName as Name;
 use crate::filter::Caller;
 use crate::filter::auth::AuthConfig;
-use crate::headers::{forbid_trailers, is_hop_by_hop};
+use crate::headers::{alike, is_hop_by_hop, withhold};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Who it is: a consumer's name, or a token's `sub`.
-const CONSUMER_NAME: HeaderName = HeaderName::from_static("x-consumer-name");
+pub(super) const CONSUMER_NAME: HeaderName = HeaderName::from_static("x-consumer-name");
 
 /// All names of ours begin so.
 const PREFIX: &str = "x-consumer-";
@@ -33,31 +33,22 @@ impl Identity {
     pub(super) fn new(configs: &[&AuthConfig]) -> Self {
         let names = configs.iter().flat_map(|config| match config {
             AuthConfig::Jwt(config) => config.claims_to_headers.values().collect(),
-            AuthConfig::ApiKey(_) => Vec::new(),
+            AuthConfig::ApiKey(_) | AuthConfig::Basic(_) => Vec::new(),
         });
         Self { names: names.map(|name| name.0.clone()).collect() }
     }
 
-    /// Takes out what a client says about itself, also where `_` stands for `-`: CGI-like targets see no difference.
-    /// Nor may it say so behind the body.
+    /// Takes out what a client says about itself, in the head and behind the body.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
-        forbid_trailers(headers, |name| self.tells(name));
-        let forged: Vec<HeaderName> =
-            headers.keys().filter(|name| self.tells(name.as_str())).cloned().collect();
-        for name in forged {
-            headers.remove(name);
-        }
-    }
-
-    fn tells(&self, name: &str) -> bool {
-        name.get(..PREFIX.len()).is_some_and(|start| same(start, PREFIX))
-            || self.names.iter().any(|ours| same(name, ours.as_str()))
+        withhold(headers, |name| {
+            is_consumer_header(name) || self.names.iter().any(|ours| alike(name, ours.as_str()))
+        });
     }
 }
 
-fn same(name: &str, ours: &str) -> bool {
-    let dash = |byte| if byte == b'_' { b'-' } else { byte };
-    name.len() == ours.len() && name.bytes().zip(ours.bytes()).all(|(a, b)| dash(a) == dash(b))
+/// Whether only the gateway may say this, or what CGI-like targets take for it.
+pub(super) fn is_consumer_header(name: &str) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|start| alike(start, PREFIX))
 }
 
 impl Proven {

@@ -4,7 +4,10 @@
 //! and from nobody else.
 
 mod apikey;
+mod basic;
+mod cache;
 mod credential;
+pub mod forward;
 mod identity;
 pub mod jwt;
 mod parameters;
@@ -15,12 +18,14 @@ use crate::filter::Caller;
 use crate::filter::auth::AuthConfig;
 use crate::rejection::{Cause, Challenge, Rejection};
 use apikey::ApiKeys;
+use basic::Passwords;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use identity::Identity;
 use jwt::{KeySet, KeySets, KeyWait, Verifier};
 use std::sync::Arc;
 
+pub use basic::{PasswordCheck, PasswordJob};
 pub(crate) use identity::may_tell;
 pub use parameters::CredentialParameters;
 
@@ -64,6 +69,8 @@ pub enum Preview {
     Refused(Rejection),
     /// Its token needs a key that would be fetched first.
     KeyMissing(Arc<KeySet>),
+    /// Its password was never seen before, and would be checked first.
+    Unchecked,
 }
 
 /// What has to happen before it is known whether the request may pass.
@@ -71,6 +78,8 @@ pub enum Preview {
 pub enum SlowCheck {
     /// Keys are being fetched: wait, but not for ever.
     Keys(KeyWait),
+    /// A password is to be checked, by a thread that serves no traffic.
+    Password(PasswordCheck),
 }
 
 #[derive(Debug)]
@@ -83,6 +92,7 @@ struct Entry {
 enum Provider {
     Jwt(Arc<Verifier>),
     ApiKey(Arc<ApiKeys>),
+    Basic(Arc<Passwords>),
 }
 
 /// What one entry says about a request.
@@ -95,6 +105,8 @@ enum Finding {
     Refused(Cause),
     /// The token needs a key that is not there, or not yet.
     KeyMissing(Arc<KeySet>),
+    /// The password was never seen before.
+    Unchecked(PasswordCheck),
 }
 
 /// What all entries together say about a request.
@@ -102,6 +114,7 @@ enum Examined {
     Proven(Arc<Proven>),
     Refused(Cause),
     KeyMissing(Arc<KeySet>),
+    Unchecked(PasswordCheck),
 }
 
 /// Whether what was found out earlier counts, and what is found out now is remembered.
@@ -138,8 +151,11 @@ impl Authenticator {
             exclude_paths: configs.iter().flat_map(|config| config.exclude_paths()).cloned().collect(),
             challenge: Challenge {
                 bearer: scheme(|config| matches!(config, AuthConfig::Jwt(_))),
+                basic: configs.iter().find_map(|config| match config {
+                    AuthConfig::Basic(config) => Some(Challenge::basic(&config.realm)),
+                    AuthConfig::Jwt(_) | AuthConfig::ApiKey(_) => None,
+                }),
                 key: scheme(|config| matches!(config, AuthConfig::ApiKey(_))),
-                ..Challenge::NONE
             },
             identity: Identity::new(configs),
         })
@@ -170,12 +186,13 @@ impl Authenticator {
             Examined::Refused(cause) => self.refuse(cause),
             Examined::KeyMissing(keys) if keys.would_ask(cx.now) => return Preview::KeyMissing(keys),
             Examined::KeyMissing(keys) => self.lacking(&keys),
+            Examined::Unchecked(_) => return Preview::Unchecked,
         };
         match decision {
             Decision::Pass(Some(caller)) => Preview::Caller(caller),
             Decision::Pass(None) => Preview::Excluded,
             Decision::Refuse(rejection) => Preview::Refused(rejection),
-            Decision::Slow(SlowCheck::Keys(_)) => Preview::Refused(Rejection::Internal),
+            Decision::Slow(_) => Preview::Refused(Rejection::Internal),
         }
     }
 
@@ -191,12 +208,14 @@ impl Authenticator {
             Examined::Proven(proven) => self.pass(parts, Some(&proven)),
             Examined::Refused(cause) => self.refuse(cause),
             Examined::KeyMissing(keys) => self.without_key(&keys, cx, may_wait),
+            Examined::Unchecked(check) if may_wait => Decision::Slow(SlowCheck::Password(check)),
+            Examined::Unchecked(_) => Decision::Refuse(Rejection::AuthUnavailable),
         }
     }
 
     fn examine(&self, parts: &Parts, cx: &AuthContext, memory: Memory) -> Examined {
         let mut cause = Cause::NoCredentials;
-        let mut missing = None;
+        let (mut missing, mut unchecked) = (None, None);
         for entry in &self.entries {
             match entry.provider.examine(parts, cx, memory) {
                 Finding::Absent => {}
@@ -204,9 +223,14 @@ impl Authenticator {
                 Finding::Refused(why) if cause == Cause::NoCredentials => cause = why,
                 Finding::Refused(_) => {}
                 Finding::KeyMissing(keys) => missing = missing.or(Some(keys)),
+                Finding::Unchecked(check) => unchecked = unchecked.or(Some(check)),
             }
         }
-        missing.map_or(Examined::Refused(cause), Examined::KeyMissing)
+        match (unchecked, missing) {
+            (Some(check), _) => Examined::Unchecked(check),
+            (None, Some(keys)) => Examined::KeyMissing(keys),
+            (None, None) => Examined::Refused(cause),
+        }
     }
 
     /// An unknown `kid` is either a new key or a forgery: the issuer is asked, at a rate that no client decides about.
@@ -226,7 +250,7 @@ impl Authenticator {
     }
 
     fn refuse(&self, cause: Cause) -> Decision {
-        Decision::Refuse(Rejection::Unauthenticated { challenge: self.challenge, cause })
+        Decision::Refuse(Rejection::Unauthenticated { challenge: self.challenge.clone(), cause })
     }
 
     fn pass(&self, parts: &mut Parts, proven: Option<&Proven>) -> Decision {
@@ -246,6 +270,7 @@ impl Provider {
         match config {
             AuthConfig::Jwt(config) => Self::Jwt(Arc::new(Verifier::new(config, key_sets))),
             AuthConfig::ApiKey(config) => Self::ApiKey(Arc::new(ApiKeys::new(config))),
+            AuthConfig::Basic(config) => Self::Basic(Arc::new(Passwords::new(config))),
         }
     }
 
@@ -253,6 +278,7 @@ impl Provider {
         match self {
             Self::Jwt(verifier) => verifier.examine(parts, cx, memory),
             Self::ApiKey(keys) => keys.examine(parts),
+            Self::Basic(passwords) => passwords.examine(parts),
         }
     }
 
@@ -261,6 +287,7 @@ impl Provider {
         match self {
             Self::Jwt(verifier) => verifier.withdraw(parts),
             Self::ApiKey(keys) => keys.withdraw(parts),
+            Self::Basic(passwords) => passwords.withdraw(parts),
         }
     }
 }

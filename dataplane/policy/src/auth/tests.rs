@@ -165,7 +165,7 @@ fn an_edit_elsewhere_keeps_what_is_known() {
     let after = Authenticator::new(&changed.iter().collect::<Vec<_>>(), Some(&before), &second);
     let jwt = |auth: &Authenticator, at: usize| match &auth.entries[at].provider {
         Provider::Jwt(verifier) => Arc::clone(verifier),
-        Provider::ApiKey(_) => panic!("not a key"),
+        Provider::ApiKey(_) | Provider::Basic(_) => panic!("not a key"),
     };
     assert!(Arc::ptr_eq(&jwt(&before, 0), &jwt(&after, 1)), "the same entry is the same object");
     assert!(!Arc::ptr_eq(&jwt(&before, 1), &jwt(&after, 0)));

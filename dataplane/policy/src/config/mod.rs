@@ -179,6 +179,27 @@ pub struct UpstreamConfig {
     pub slow_start: Duration,
 }
 
+impl UpstreamConfig {
+    /// A service that the gateway itself asks, named by its address.
+    pub(crate) fn of_service(addr: &leaf::TargetAddr) -> Self {
+        Self {
+            name: addr.to_string(),
+            targets: vec![TargetConfig { addr: addr.clone(), weight: one() }],
+            balancer: BalancerKind::default(),
+            hash_on: None,
+            connect_timeout: default_connect_timeout(),
+            response_timeout: default_response_timeout(),
+            max_connections: default_max_connections(),
+            max_connections_wait: default_max_connections_wait(),
+            idle_timeout: default_upstream_idle_timeout(),
+            health_check: None,
+            outlier: None,
+            on_all_unhealthy: OnAllUnhealthy::default(),
+            slow_start: default_slow_start(),
+        }
+    }
+}
+
 fn default_connect_timeout() -> Duration {
     Duration::from_secs(1)
 }

@@ -377,17 +377,17 @@ fn edge_filter() -> impl Strategy<Value = FilterConfig> {
         (blocks(), blocks()).prop_map(|(allow, deny)| FilterConfig::Ip(IpConfig { allow, deny })),
         (scopes, claims)
             .prop_map(|(scopes, claims)| FilterConfig::Authorize(AuthorizeConfig { scopes, claims })),
-        (url, duration(), vec(header_name(), 0..3), vec(header_name(), 0..3)).prop_map(
-            |(url, timeout, request_headers, response_headers)| {
+        (url, duration(), vec(header_name(), 0..3), vec(header_name(), 0..3), option::of(header_name()))
+            .prop_map(|(url, timeout, request_headers, response_headers, consumer_header)| {
                 let url = url.parse().expect("a URL");
                 FilterConfig::ForwardAuth(ForwardAuthConfig {
                     url,
                     timeout,
                     request_headers,
                     response_headers,
+                    consumer_header,
                 })
-            }
-        ),
+            }),
         any::<u64>().prop_map(|max| FilterConfig::BodyLimit(BodyLimitConfig { max: ByteSize(max) })),
         (changes(), changes())
             .prop_map(|(request, response)| FilterConfig::Headers(HeadersConfig { request, response })),

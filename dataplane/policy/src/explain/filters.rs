@@ -1,6 +1,7 @@
 //! What the filters of a route say to a request, in the order in which they run.
 
 use super::{End, Routed, Says, Telling, Who};
+use crate::auth::forward::ForwardAuth;
 use crate::auth::{Authenticator, Preview};
 use crate::config::leaf::ByteSize;
 use crate::filter::authorize::Authorize;
@@ -17,13 +18,14 @@ use std::time::Duration;
 
 /// The filters of a route in the order in which they run. A filter that is new must say here where its place is.
 pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
-    let Chain { edge, ip, auth, authorize, body_limit, headers } = &route.chain;
+    let Chain { edge, ip, auth, forward_auth, authorize, body_limit, headers } = &route.chain;
     let Guard { limits, breaker, concurrency, retry: _ } = &route.guard;
     [
         (FilterKind::Cors, edge.cors.is_some()),
         (FilterKind::Ip, ip.is_some()),
         (FilterKind::BodyLimit, body_limit.is_some()),
         (FilterKind::Auth, auth.is_some()),
+        (FilterKind::ForwardAuth, forward_auth.is_some()),
         (FilterKind::Authorize, authorize.is_some()),
         (FilterKind::RateLimit, !limits.is_empty()),
         (FilterKind::Headers, headers.is_some()),
@@ -61,6 +63,9 @@ impl Telling<'_> {
         routed.inbound.strip(&mut routed.parts.headers, routed.client.peer_is_trusted);
         if let Some(auth) = &chain.auth {
             routed.caller = self.auth(auth, routed)?;
+        }
+        if let Some(service) = &chain.forward_auth {
+            self.forward_auth(service, routed);
         }
         if let Some(rules) = &chain.authorize {
             self.authorize(rules, &routed.caller)?;
@@ -121,6 +126,21 @@ impl Telling<'_> {
                 self.filter(kind, Says::Ask, detail);
                 Ok(Who::Unknown)
             }
+            Preview::Unchecked => {
+                self.provided.push("the password is the right one".to_owned());
+                let detail = "the password was not seen before: it would be checked first".to_owned();
+                self.filter(kind, Says::Ask, detail);
+                Ok(Who::Unknown)
+            }
+        }
+    }
+
+    fn forward_auth(&mut self, service: &ForwardAuth, routed: &mut Routed<'_>) {
+        let name = &service.service.name;
+        self.provided.push(format!("{name} lets the request in"));
+        self.filter(FilterKind::ForwardAuth, Says::Ask, format!("{name} would be asked"));
+        if service.names_callers() && matches!(routed.caller, Who::Known(None)) {
+            routed.caller = Who::Unknown;
         }
     }
 

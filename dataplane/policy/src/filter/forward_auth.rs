@@ -6,6 +6,7 @@
 //!     timeout: 500ms
 //!     request_headers: [Authorization, Cookie]
 //!     response_headers: [X-User, X-Groups]
+//!     consumer_header: X-User
 //! ```
 //!
 //! It fails closed, always: without an answer nobody is let in.
@@ -33,6 +34,9 @@ pub struct ForwardAuthConfig {
     /// Headers of its answer that the target gets, in the place of whatever the client sent under these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers: Vec<HeaderName>,
+    /// The header of its answer that says who the caller is: for limits, logs and `X-Consumer-Name`. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_header: Option<HeaderName>,
 }
 
 const MAX_TIMEOUT_MS: u64 = 60_000;
@@ -60,18 +64,26 @@ impl ForwardAuthConfig {
                 return Err(fault.help("leave it out: the service is told who asks, and for what"));
             }
         }
-        Ok(())
+        let consumer = self.consumer_header.iter().find_map(|name| Some((name, Reserved::of(&name.0)?)));
+        match consumer {
+            Some((name, reserved @ (Reserved::Framing | Reserved::HopByHop))) => {
+                let fault = Fault::new(format!("`{name}` {}", reserved.reason())).at("consumer_header");
+                Err(fault.help("name the header by which the service says who the caller is: `X-User`"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
 impl From<&ForwardAuthConfig> for v1::ForwardAuth {
     fn from(config: &ForwardAuthConfig) -> Self {
-        let ForwardAuthConfig { url, timeout, request_headers, response_headers } = config;
+        let ForwardAuthConfig { url, timeout, request_headers, response_headers, consumer_header } = config;
         Self {
             url: url.to_string(),
             timeout_ms: timeout.as_millis(),
             request_headers: texts(request_headers),
             response_headers: texts(response_headers),
+            consumer_header: consumer_header.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -80,12 +92,14 @@ impl TryFrom<v1::ForwardAuth> for ForwardAuthConfig {
     type Error = Fault;
 
     fn try_from(wire: v1::ForwardAuth) -> Result<Self, Fault> {
-        let v1::ForwardAuth { url, timeout_ms, request_headers, response_headers } = wire;
+        let v1::ForwardAuth { url, timeout_ms, request_headers, response_headers, consumer_header } = wire;
+        let consumer_header = consumer_header.map(|name| parse("consumer_header", &name)).transpose()?;
         Ok(Self {
             url: parse("url", &url)?,
             timeout: millis("timeout", timeout_ms)?,
             request_headers: parse_all("request_headers", &request_headers)?,
             response_headers: parse_all("response_headers", &response_headers)?,
+            consumer_header,
         })
     }
 }
@@ -103,10 +117,12 @@ mod tests {
             timeout_ms: 500,
             request_headers: vec!["authorization".to_owned(), "cookie".to_owned()],
             response_headers: Vec::new(),
+            consumer_header: None,
         };
         assert_eq!(wire.kind, Some(v1::filter::Kind::ForwardAuth(expected)));
         wire_round_trip(
-            "forward_auth: {url: 'http://auth:9000', timeout: 1s, request_headers: [], response_headers: [X-User]}",
+            "forward_auth: {url: 'http://auth:9000', timeout: 1s, request_headers: [], response_headers: [X-User], \
+             consumer_header: X-User}",
         );
     }
 
@@ -118,6 +134,7 @@ mod tests {
             ("request_headers: [Host]", "`host` is the target's address"),
             ("response_headers: [Content-Length]", "`content-length` says where a message ends"),
             ("response_headers: [X-Forwarded-For]", "`x-forwarded-for` tells the target who asks"),
+            ("consumer_header: Connection", "`connection` is for one connection"),
         ] {
             let text = format!("forward_auth: {{url: 'http://a:1/', {settings}}}");
             assert!(fault(&text).contains(part), "{settings}: {}", fault(&text));

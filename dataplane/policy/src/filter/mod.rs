@@ -93,6 +93,7 @@ pub const SERVED: &[FilterKind] = &[
     FilterKind::Concurrency,
     FilterKind::Retry,
     FilterKind::Auth,
+    FilterKind::ForwardAuth,
     FilterKind::Authorize,
     FilterKind::Cors,
     FilterKind::Ip,

@@ -326,17 +326,29 @@ fn te_allows_trailers(headers: &HeaderMap) -> bool {
 /// Drops the client's own word on who it is. From a trusted proxy the dashed names stay; `X_Forwarded_For` and its like
 /// never do: many servers read `_` and `-` alike.
 fn remove_forwarding(headers: &mut HeaderMap, peer_is_trusted: bool) {
-    let drop: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            let underscored = name.contains('_') && is_ours(&name.replace('_', "-"));
-            let claimed = name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-");
-            underscored || (claimed && !peer_is_trusted)
-        })
-        .cloned()
-        .collect();
+    remove_if(headers, |name| {
+        let underscored = name.contains('_') && is_ours(&name.replace('_', "-"));
+        let claimed = name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-");
+        underscored || (claimed && !peer_is_trusted)
+    });
+}
+
+/// Keeps such fields of a client from the target, in the head and behind the body.
+pub(crate) fn withhold(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    trailer::forbid(headers, &unwanted);
+    remove_if(headers, unwanted);
+}
+
+/// Drops every field of such a name.
+fn remove_if(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let drop: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
     for name in drop {
         headers.remove(name);
     }
+}
+
+/// Whether CGI-like targets, to which `_` and `-` are the same, take one name for the other.
+pub(crate) fn alike(name: &str, other: &str) -> bool {
+    let dash = |byte| if byte == b'_' { b'-' } else { byte };
+    name.len() == other.len() && name.bytes().zip(other.bytes()).all(|(a, b)| dash(a) == dash(b))
 }

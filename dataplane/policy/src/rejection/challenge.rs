@@ -1,14 +1,15 @@
 //! What a 401 says: to the client how to prove itself, to the log what was wrong.
 
+use crate::filter::auth::Realm;
 use http::header::{self, HeaderName, HeaderValue};
 
 /// Which schemes a route takes: one `WWW-Authenticate` for each (RFC 9110 §11.6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     /// A bearer token (RFC 6750).
     pub bearer: bool,
-    /// A name and a password (RFC 7617).
-    pub basic: bool,
+    /// A name and a password (RFC 7617): [`Challenge::basic`].
+    pub basic: Option<HeaderValue>,
     /// A key in a header or in the query.
     pub key: bool,
 }
@@ -50,26 +51,30 @@ pub enum Cause {
 
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"gateway\"");
 const BAD_BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"gateway\", error=\"invalid_token\"");
-const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"gateway\", charset=\"UTF-8\"");
 /// No scheme is registered for keys; several gateways use this name.
 const API_KEY: HeaderValue = HeaderValue::from_static("ApiKey realm=\"gateway\"");
 
 impl Challenge {
     /// For none of the schemes.
-    pub const NONE: Self = Self { bearer: false, basic: false, key: false };
+    pub const NONE: Self = Self { bearer: false, basic: None, key: false };
 
-    pub(super) fn headers(self, cause: Cause) -> Vec<(HeaderName, HeaderValue)> {
+    /// What a browser answers with a window for a name and a password.
+    pub fn basic(realm: &Realm) -> HeaderValue {
+        // a realm holds only what is plain in a quoted string
+        HeaderValue::try_from(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+            .unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"gateway\""))
+    }
+
+    pub(super) fn headers(&self, cause: Cause) -> Vec<(HeaderName, HeaderValue)> {
         let Self { bearer, basic, key } = self;
         let mut values = Vec::new();
-        if bearer {
+        if *bearer {
             // RFC 6750 §3.1: a request without credentials is not told of an error
             values.push(if cause == Cause::NoCredentials { BEARER } else { BAD_BEARER });
         }
-        if basic {
-            values.push(BASIC);
-        }
+        values.extend(basic.clone());
         // a 401 without any challenge is no HTTP
-        if key || values.is_empty() {
+        if *key || values.is_empty() {
             values.push(API_KEY);
         }
         values.into_iter().map(|value| (header::WWW_AUTHENTICATE, value)).collect()

@@ -396,15 +396,7 @@ impl Rejection {
 
     /// The `Proxy-Status` field of RFC 9209: who, which error, our reason, which config version.
     pub fn proxy_status(&self, who: &Who<'_>) -> HeaderValue {
-        // an instance name holds only characters that are plain in a quoted string (checked where it is set)
-        let text = format!(
-            "\"{}\"; error={}; details=\"{}\"; config-version={}",
-            who.instance,
-            self.proxy_error(),
-            self.reason(),
-            who.version
-        );
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("mini-gateway"))
+        who.proxy_status(self.proxy_error(), self.reason())
     }
 
     /// The fields that tell the client what to do instead: `Allow`, `Retry-After`, the quota.
@@ -434,6 +426,22 @@ pub struct Who<'a> {
     pub version: u64,
     /// The id that finds this request in every log.
     pub request_id: &'a str,
+}
+
+impl Who<'_> {
+    /// The `Proxy-Status` of a refusal that another has worded, for a reason of ours.
+    pub fn denied(&self, reason: &str) -> HeaderValue {
+        self.proxy_status(Rejection::Forbidden.proxy_error(), reason)
+    }
+
+    fn proxy_status(&self, error: &str, reason: &str) -> HeaderValue {
+        // an instance name holds only characters that are plain in a quoted string (checked where it is set)
+        let text = format!(
+            "\"{}\"; error={error}; details=\"{reason}\"; config-version={}",
+            self.instance, self.version
+        );
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("mini-gateway"))
+    }
 }
 
 #[cfg(test)]

@@ -59,8 +59,8 @@ fn a_limited_request_learns_its_quota_in_the_style_asked_for() {
 
 #[test]
 fn a_401_always_says_how_to_prove_oneself_and_never_why_it_failed() {
-    let told = |challenge, cause| -> Vec<String> {
-        let advice = Rejection::Unauthenticated { challenge, cause }.advice();
+    let told = |challenge: &Challenge, cause| -> Vec<String> {
+        let advice = Rejection::Unauthenticated { challenge: challenge.clone(), cause }.advice();
         advice
             .iter()
             .map(|(name, value)| {
@@ -70,17 +70,18 @@ fn a_401_always_says_how_to_prove_oneself_and_never_why_it_failed() {
             .collect()
     };
     let bearer = Challenge { bearer: true, ..Challenge::NONE };
-    assert_eq!(told(bearer, Cause::NoCredentials), ["Bearer realm=\"gateway\""]);
+    assert_eq!(told(&bearer, Cause::NoCredentials), ["Bearer realm=\"gateway\""]);
     for cause in [Cause::Expired, Cause::BadSignature, Cause::UnknownKey] {
-        assert_eq!(told(bearer, cause), ["Bearer realm=\"gateway\", error=\"invalid_token\""]);
+        assert_eq!(told(&bearer, cause), ["Bearer realm=\"gateway\", error=\"invalid_token\""]);
     }
-    let all = Challenge { bearer: true, basic: true, key: true };
+    let realm: crate::filter::auth::Realm = "the ops".parse().expect("a realm");
+    let all = Challenge { bearer: true, basic: Some(Challenge::basic(&realm)), key: true };
     let expected = [
         "Bearer realm=\"gateway\"",
-        "Basic realm=\"gateway\", charset=\"UTF-8\"",
+        "Basic realm=\"the ops\", charset=\"UTF-8\"",
         "ApiKey realm=\"gateway\"",
     ];
-    assert_eq!(told(all, Cause::NoCredentials), expected);
+    assert_eq!(told(&all, Cause::NoCredentials), expected);
     // RFC 9110 §15.5.2: at least one challenge, whatever guards the route
-    assert_eq!(told(Challenge::NONE, Cause::NoCredentials), ["ApiKey realm=\"gateway\""]);
+    assert_eq!(told(&Challenge::NONE, Cause::NoCredentials), ["ApiKey realm=\"gateway\""]);
 }

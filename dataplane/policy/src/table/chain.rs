@@ -1,7 +1,10 @@
 //! The filters that see a request before an attempt is made, and its response on the way back.
 
+use super::Upstreams;
 use crate::auth::Authenticator;
+use crate::auth::forward::ForwardAuth;
 use crate::auth::jwt::KeySets;
+use crate::config::UpstreamConfig;
 use crate::filter::FilterConfig;
 use crate::filter::authorize::Authorize;
 use crate::filter::cors::Cors;
@@ -37,6 +40,8 @@ pub struct Chain {
     pub ip: Option<IpRules>,
     /// Who asks? After CORS, for a preflight carries no credentials.
     pub auth: Option<Arc<Authenticator>>,
+    /// May it, says a service of the operator's? After what costs no question to others.
+    pub forward_auth: Option<ForwardAuth>,
     /// May the caller, once it is known, do this? Before the rate limits: what is not allowed uses up nobody's.
     pub authorize: Option<Authorize>,
     /// How large a body may be; `max_body_bytes` of the listener holds as well.
@@ -67,6 +72,7 @@ impl Chain {
         own: &[FilterConfig],
         global: &[FilterConfig],
         before: Option<&Self>,
+        services: &mut Upstreams<'_>,
         key_sets: &KeySets,
     ) -> Self {
         let mut chain = Self { edge: Edge::build(own, global), ..Self::default() };
@@ -89,8 +95,10 @@ impl Chain {
                 | FilterConfig::Concurrency(_)
                 | FilterConfig::Retry(_) => {}
                 FilterConfig::Auth(config) => auth.push(config),
-                // refused for serving until they run
-                FilterConfig::ForwardAuth(_) => {}
+                FilterConfig::ForwardAuth(config) => {
+                    let service = services.get_or_add(UpstreamConfig::of_service(&config.url.addr));
+                    chain.forward_auth = Some(ForwardAuth::new(config, service));
+                }
             }
         }
         if !auth.is_empty() {

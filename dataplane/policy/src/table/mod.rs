@@ -43,6 +43,8 @@ pub struct RouteTable {
     pub server: ServerConfig,
     /// Every upstream, inline ones included.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The services that `forward_auth` filters ask: an upstream for each address.
+    pub services: Vec<Arc<Upstream>>,
     /// In the order of the config.
     pub routes: Vec<Route>,
     /// The keys that tokens are checked with and that are fetched.
@@ -117,7 +119,11 @@ impl RouteTable {
         purpose: Purpose,
     ) -> Result<RouteTable, Vec<Problem>> {
         let router = check::check(config, purpose)?;
-        let mut upstreams = Upstreams::new(previous, config.upstreams.len() + config.routes.len());
+        let known =
+            |all: fn(&RouteTable) -> &Vec<Arc<Upstream>>| previous.map_or(&[][..], |table| all(table));
+        let expected = config.upstreams.len() + config.routes.len();
+        let mut upstreams = Upstreams::new(known(|table| &table.upstreams), expected);
+        let mut services = Upstreams::new(known(|table| &table.services), 0);
         for upstream in &config.upstreams {
             upstreams.add(upstream.clone());
         }
@@ -127,7 +133,8 @@ impl RouteTable {
         let known: HashMap<&str, &Route, RandomState> =
             known.iter().map(|route| (&*route.name, route)).collect();
         let build = |route: &RouteConfig| {
-            Route::build(route, &mut upstreams, &guards, &key_sets, known.get(&*route.name).copied())
+            let before = known.get(&*route.name).copied();
+            Route::build(route, &mut upstreams, &mut services, &guards, &key_sets, before)
         };
         let mut routes: Vec<Route> = config.routes.iter().map(build).collect();
         let mut unrouted = Edge::build(&[], &config.global_filters);
@@ -137,6 +144,7 @@ impl RouteTable {
             sha256: String::new(),
             server: config.server.clone(),
             upstreams: upstreams.all,
+            services: services.all,
             routes,
             router,
             unrouted,
@@ -193,6 +201,7 @@ impl Route {
     fn build(
         config: &RouteConfig,
         upstreams: &mut Upstreams<'_>,
+        services: &mut Upstreams<'_>,
         guards: &Guards<'_>,
         key_sets: &KeySets,
         before: Option<&Route>,
@@ -213,6 +222,7 @@ impl Route {
                 &config.filters,
                 guards.global_filters(),
                 before.map(|before| &before.chain),
+                services,
                 key_sets,
             ),
             guard: guards.build(config, &upstream, before),
@@ -274,8 +284,7 @@ struct Upstreams<'a> {
 }
 
 impl<'a> Upstreams<'a> {
-    fn new(previous: Option<&'a RouteTable>, expected: usize) -> Self {
-        let previous = previous.map_or(&[][..], |table| &table.upstreams);
+    fn new(previous: &'a [Arc<Upstream>], expected: usize) -> Self {
         Self {
             previous: previous.iter().map(|upstream| (&*upstream.name, upstream)).collect(),
             by_name: HashMap::with_capacity_and_hasher(expected, RandomState::default()),
@@ -285,6 +294,10 @@ impl<'a> Upstreams<'a> {
 
     fn get(&self, name: &str) -> Option<Arc<Upstream>> {
         self.by_name.get(name).map(|index| self.all[*index].clone())
+    }
+
+    fn get_or_add(&mut self, config: UpstreamConfig) -> Arc<Upstream> {
+        self.get(&config.name).unwrap_or_else(|| self.add(config))
     }
 
     fn add(&mut self, config: UpstreamConfig) -> Arc<Upstream> {

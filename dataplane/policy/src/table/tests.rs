@@ -110,16 +110,6 @@ fn a_rewrite_says_what_stands_in_the_prefixs_place() {
 }
 
 #[test]
-fn a_filter_without_a_runtime_is_validated_but_not_served() {
-    let source = "routes: []\nglobal_filters: [{forward_auth: {url: 'http://127.0.0.1:9000/check'}}]\n";
-    let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    let config = check(source, &surroundings, Purpose::Validate).expect("a valid config").config;
-    assert!(RouteTable::build(&config, None, Purpose::Validate).is_ok());
-    let problems = RouteTable::build(&config, None, Purpose::Serve).expect_err("not served");
-    assert_eq!(problems[0].path.to_string(), "global_filters[0].forward_auth");
-}
-
-#[test]
 fn a_config_without_routes_can_be_built() {
     let table = table("routes: []", None);
     assert_eq!(find(&table, &Method::GET, "/"), Err(Rejection::NoRoute));

@@ -47,6 +47,11 @@ impl Trace {
         (id, self.context.traceparent(id))
     }
 
+    /// The `traceparent` of whoever is asked about the exchange.
+    pub(crate) fn server_span(&self) -> HeaderValue {
+        self.context.traceparent(self.context.span_id)
+    }
+
     /// Takes out of a request what must not be passed on.
     pub(crate) fn clean(&self, headers: &mut HeaderMap) {
         self.context.clean(headers);

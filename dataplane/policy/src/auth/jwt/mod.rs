@@ -3,13 +3,13 @@
 //! RFC 7515 and 7519 with the advice of RFC 8725. What a token says about where its key is (`jwk`, `jku`, `x5c`, `x5u`)
 //! is not looked at.
 
-mod cache;
 mod claims;
 mod json;
 mod key;
 mod key_set;
 mod token;
 
+use super::cache::{Cache, Verified};
 use super::credential::{
     Credential, after_scheme, in_authorization, in_cookie, in_header, in_query, remove_cookie,
     remove_parameter,
@@ -18,7 +18,6 @@ use super::{AuthContext, Finding, Memory, Proven};
 use crate::filter::auth::{JwtConfig, JwtKeys, TokenSource};
 use crate::filter::{Caller, Scheme};
 use crate::rejection::Cause;
-use cache::{Cache, Verified};
 use claims::Rules;
 use http::HeaderName;
 use http::header::AUTHORIZATION;

@@ -45,8 +45,18 @@ pub(super) fn expand(tree: &mut Tree<'_>, surroundings: &Surroundings<'_>) -> Ve
     diagnostics
 }
 
+/// `$2b$…`, `$argon2id$…`: the hash of a password is full of `$`, and nobody should have to rewrite it.
+fn is_hash(text: &str) -> bool {
+    let algorithm = text.strip_prefix('$').and_then(|text| text.split_once('$'));
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    algorithm.is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(plain))
+}
+
 /// A text with every `$` in it resolved.
 pub(super) fn expanded(text: &str, surroundings: &Surroundings<'_>) -> Result<String, Failure> {
+    if is_hash(text) {
+        return Ok(text.to_owned());
+    }
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

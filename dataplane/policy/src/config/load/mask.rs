@@ -5,7 +5,7 @@ use crate::config::leaf::MASK;
 use crate::diagnostic::Span;
 
 /// In the settings of an `auth`, at any depth.
-const SECRET_KEYS: [&str; 3] = ["secret", "key", "jwks"];
+const SECRET_KEYS: [&str; 4] = ["secret", "key", "jwks", "hash"];
 
 /// In the settings of a `tracing`: every value below it.
 const SECRET_HEADERS: &str = "headers";
@@ -113,6 +113,10 @@ mod tests {
         masks(
             "{type: apikey, keys: [{name: key, key: k1}, {name: b, key: k2}]}",
             "{type: apikey, keys: [{name: key, key: \"***\"}, {name: b, key: \"***\"}]}",
+        );
+        masks(
+            "{type: basic, users: [{name: ops, hash: $2b$12$x}]}",
+            "{type: basic, users: [{name: ops, hash: \"***\"}]}",
         );
     }
 

@@ -46,7 +46,7 @@ impl ApiKeyConfig {
         let mut names = HashSet::new();
         let mut keys = HashSet::new();
         for ApiKey { name, key } in &self.keys {
-            unmasked(key, "keys")?;
+            unmasked(key.expose(), "keys")?;
             if name.is_empty() {
                 return Err(Fault::new("a key has an empty `name`").at("keys").help("name who uses the key"));
             }

@@ -148,7 +148,7 @@ fn yes() -> bool {
 impl JwtConfig {
     pub(super) fn check(&self) -> Result<(), Fault> {
         if let JwtKeys::Secret(secret) = &self.keys {
-            unmasked(secret, "secret")?;
+            unmasked(secret.expose(), "secret")?;
         }
         if self.leeway > MAX_LEEWAY {
             let fault = Fault::new(format!("`leeway` is {}, more than 5m", self.leeway));

@@ -10,12 +10,18 @@
 //!     header: X-API-Key
 //!     keys:
 //!       - {name: alice, key: "${ALICE_KEY}"}
+//! - auth:
+//!     type: basic
+//!     users:
+//!       - {name: ops, hash: "${OPS_HASH}"} # $2b$12$…, $argon2id$…
 //! ```
 
 mod apikey;
+mod basic;
 mod jwt;
 
 pub use apikey::{ApiKey, ApiKeyConfig};
+pub use basic::{BasicConfig, BasicUser, PasswordHash, Realm};
 pub use jwt::{JwtConfig, JwtKeys, TokenAlgorithm, TokenSource};
 
 use crate::config::leaf::{Duration, Fault, HeaderName, MASK, PathPrefix, Secret};
@@ -33,6 +39,8 @@ pub enum AuthConfig {
     Jwt(Box<JwtConfig>),
     /// By a shared key in a header.
     ApiKey(ApiKeyConfig),
+    /// By a name and a password.
+    Basic(BasicConfig),
 }
 
 /// `AuthConfig` as it is written: serde's own tagged enums read the map ahead of their fields and so forget where in
@@ -61,6 +69,9 @@ struct Written {
     // apikey
     header: Option<HeaderName>,
     keys: Option<Vec<ApiKey>>,
+    // basic
+    users: Option<Vec<BasicUser>>,
+    realm: Option<Realm>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +79,7 @@ struct Written {
 enum Type {
     Jwt,
     ApiKey,
+    Basic,
 }
 
 impl<'de> Deserialize<'de> for AuthConfig {
@@ -82,23 +94,30 @@ impl TryFrom<Written> for AuthConfig {
     fn try_from(written: Written) -> Result<Self, Fault> {
         match written.scheme {
             Type::Jwt => {
-                refuse_foreign("jwt", &written.of_apikey())?;
+                refuse_foreign("jwt", written.of_apikey().into_iter().chain(written.of_basic()))?;
                 written.into_jwt().map(Box::new).map(Self::Jwt)
             }
             Type::ApiKey => {
-                refuse_foreign("apikey", &written.of_jwt())?;
+                refuse_foreign("apikey", written.of_jwt().into_iter().chain(written.of_basic()))?;
                 written.into_apikey().map(Self::ApiKey)
+            }
+            Type::Basic => {
+                refuse_foreign("basic", written.of_jwt().into_iter().chain(written.of_apikey()))?;
+                written.into_basic().map(Self::Basic)
             }
         }
     }
 }
 
-fn refuse_foreign(scheme: &str, foreign: &[(&str, bool)]) -> Result<(), Fault> {
-    match foreign.iter().find(|(_, set)| *set) {
+fn refuse_foreign(
+    scheme: &str,
+    mut foreign: impl Iterator<Item = (&'static str, bool)>,
+) -> Result<(), Fault> {
+    match foreign.find(|(_, set)| *set) {
         None => Ok(()),
         Some((key, _)) => {
             let fault = Fault::new(format!("`{key}` has no meaning for `type: {scheme}`"));
-            Err(fault.at(*key).help("remove it"))
+            Err(fault.at(key).help("remove it"))
         }
     }
 }
@@ -125,6 +144,10 @@ impl Written {
 
     fn of_apikey(&self) -> [(&'static str, bool); 2] {
         [("header", self.header.is_some()), ("keys", self.keys.is_some())]
+    }
+
+    fn of_basic(&self) -> [(&'static str, bool); 2] {
+        [("users", self.users.is_some()), ("realm", self.realm.is_some())]
     }
 
     fn into_jwt(self) -> Result<JwtConfig, Fault> {
@@ -169,6 +192,15 @@ impl Written {
         let header = self.header.unwrap_or_else(apikey::default_header);
         Ok(ApiKeyConfig { header, keys, exclude_paths: self.exclude_paths })
     }
+
+    fn into_basic(self) -> Result<BasicConfig, Fault> {
+        let users = self.users.ok_or_else(|| {
+            Fault::new("`type: basic` needs `users`")
+                .help("add `users: [{name: ops, hash: \"${OPS_HASH}\"}]`")
+        })?;
+        let realm = self.realm.unwrap_or_default();
+        Ok(BasicConfig { users, realm, exclude_paths: self.exclude_paths })
+    }
 }
 
 impl AuthConfig {
@@ -176,6 +208,7 @@ impl AuthConfig {
         match self {
             Self::Jwt(config) => config.check(),
             Self::ApiKey(config) => config.check(),
+            Self::Basic(config) => config.check(),
         }
     }
 
@@ -184,6 +217,7 @@ impl AuthConfig {
         match self {
             Self::Jwt(config) => &config.exclude_paths,
             Self::ApiKey(config) => &config.exclude_paths,
+            Self::Basic(config) => &config.exclude_paths,
         }
     }
 
@@ -196,13 +230,14 @@ impl AuthConfig {
             },
             // every field by its name, so that a new one is thought about here
             Self::ApiKey(ApiKeyConfig { header: _, keys: _, exclude_paths: _ }) => None,
+            Self::Basic(BasicConfig { users: _, realm: _, exclude_paths: _ }) => None,
         }
     }
 }
 
 /// A text that an output has shown must not come back as a config: everybody knows what is in it.
-pub(super) fn unmasked(secret: &Secret, at: &str) -> Result<(), Fault> {
-    if secret.expose() != MASK {
+pub(super) fn unmasked(secret: &str, at: &str) -> Result<(), Fault> {
+    if secret != MASK {
         return Ok(());
     }
     let fault = Fault::new(format!("`{MASK}` is what outputs show in place of a secret, not a secret"));
@@ -215,6 +250,7 @@ impl From<&AuthConfig> for v1::Auth {
         let scheme = match config {
             AuthConfig::Jwt(config) => Scheme::Jwt(config.as_ref().into()),
             AuthConfig::ApiKey(config) => Scheme::Apikey(config.into()),
+            AuthConfig::Basic(config) => Scheme::Basic(config.into()),
         };
         Self { scheme: Some(scheme) }
     }
@@ -229,6 +265,7 @@ impl TryFrom<v1::Auth> for AuthConfig {
             None => Err(Fault::new("is a kind of `auth` that this version does not know")),
             Some(Scheme::Jwt(wire)) => wire.try_into().map(Box::new).map(Self::Jwt),
             Some(Scheme::Apikey(wire)) => wire.try_into().map(Self::ApiKey),
+            Some(Scheme::Basic(wire)) => wire.try_into().map(Self::Basic),
         }
     }
 }

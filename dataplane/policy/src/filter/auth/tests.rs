@@ -3,10 +3,16 @@
 use super::*;
 use crate::filter::test_support::{fault, filter, wire_round_trip};
 
+/// Of `abc`.
+const BCRYPT: &str = "$2a$10$WvvTPHKwdBJ3uk0Z37EMR.hLA2W6N9AEBhEgrAOljy2Ae5MtaSIUi";
+
 #[test]
 fn every_setting_survives_the_wire() {
     wire_round_trip("auth: {type: jwt, secret: s3cret, exclude_paths: [/public]}");
     wire_round_trip("auth: {type: apikey, header: X-Key, keys: [{name: a, key: k}], exclude_paths: [/open]}");
+    wire_round_trip(&format!(
+        "auth: {{type: basic, realm: 'the ops', users: [{{name: a b, hash: '{BCRYPT}'}}], exclude_paths: [/open]}}"
+    ));
 }
 
 #[test]
@@ -18,6 +24,10 @@ fn the_keys_of_the_other_type_are_refused() {
         "`type: jwt` needs a `secret`, `public_key`, `jwks` or `jwks_url`"
     );
     assert_eq!(fault("auth: {type: apikey}"), "`type: apikey` needs `keys`");
+    assert_eq!(fault("auth: {type: basic}"), "`type: basic` needs `users`");
+    assert_eq!(fault("auth: {type: basic, keys: []}"), "`keys` has no meaning for `type: basic`");
+    assert_eq!(fault("auth: {type: jwt, secret: s, realm: a}"), "`realm` has no meaning for `type: jwt`");
+    assert_eq!(fault("auth: {type: apikey, users: []}"), "`users` has no meaning for `type: apikey`");
     assert_eq!(fault("auth: {secret: s}"), "`type` is missing");
 }
 
@@ -34,12 +44,15 @@ fn keys_that_tell_callers_apart_are_asked_for() {
 
 #[test]
 fn no_output_shows_a_secret() {
-    for text in
-        ["auth: {type: jwt, secret: hunter2}", "auth: {type: apikey, keys: [{name: a, key: hunter2}]}"]
-    {
+    let basic = format!("auth: {{type: basic, users: [{{name: a, hash: '{BCRYPT}'}}]}}");
+    for text in [
+        "auth: {type: jwt, secret: hunter2}",
+        "auth: {type: apikey, keys: [{name: a, key: hunter2}]}",
+        &basic,
+    ] {
         let filter = filter(text);
         let shown = format!("{filter:?} {}", serde_json::to_string(&filter).expect("json"));
-        assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("WvvTPHK") && shown.contains("***"), "{shown}");
     }
 }
 
@@ -123,5 +136,63 @@ fn no_claim_takes_the_place_of_a_header_that_others_go_by() {
 fn a_masked_secret_is_no_secret() {
     for text in ["auth: {type: jwt, secret: '***'}", "auth: {type: apikey, keys: [{name: a, key: '***'}]}"] {
         assert!(fault(text).contains("in place of a secret"), "{text}");
+    }
+}
+
+fn user_fault(hash: &str) -> String {
+    fault(&format!("auth: {{type: basic, users: [{{name: a, hash: '{hash}'}}]}}"))
+}
+
+#[test]
+fn only_a_hash_that_is_slow_enough_and_not_too_slow_is_one() {
+    for hash in [
+        BCRYPT,
+        &BCRYPT.replace("$2a$10", "$2b$14"),
+        &BCRYPT.replace("$2a$10", "$2y$12"),
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$ArpGEeGowXJQRpH+SOKuMdPCaX3VeIDsYK/YxcD6msI",
+        "$argon2i$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$ArpGEeGowXJQRpH+SOKuMdPCaX3VeIDsYK/YxcD6msI",
+    ] {
+        filter(&format!("auth: {{type: basic, users: [{{name: a, hash: '{hash}'}}]}}"));
+    }
+    let argon2 =
+        |head: &str| format!("{head}$c29tZXNhbHRzb21lc2FsdA$ArpGEeGowXJQRpH+SOKuMdPCaX3VeIDsYK/YxcD6msI");
+    for (hash, part) in [
+        ("***".to_owned(), "in place of a secret"),
+        (String::new(), "not the hash of a password"),
+        ("hunter2".to_owned(), "not the hash of a password"),
+        ("$apr1$kKGHHBmy$3oz".to_owned(), "not the hash of a password"),
+        ("$6$rounds=5000$a$b".to_owned(), "not the hash of a password"),
+        (BCRYPT.replace("$2a$", "$2x$"), "not the hash of a password"),
+        (BCRYPT[..59].to_owned(), "begins as a hash of bcrypt"),
+        (BCRYPT.replace("$10$", "$ab$"), "begins as a hash of bcrypt"),
+        (BCRYPT.replace("$10$", "$09$"), "with the cost 9 is broken too quickly"),
+        (BCRYPT.replace("$10$", "$15$"), "with the cost 15 takes seconds"),
+        ("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA".to_owned(), "begins as a hash of Argon2"),
+        (argon2("$argon2d$v=19$m=19456,t=2,p=1"), "not for passwords"),
+        (argon2("$argon2id$v=16$m=19456,t=2,p=1"), "not for passwords"),
+        (argon2("$argon2id$v=19$m=4096,t=9,p=1"), "with m=4096 and t=9 is broken too quickly"),
+        (argon2("$argon2id$v=19$m=19456,t=1,p=1"), "is broken too quickly"),
+        (argon2("$argon2id$v=19$m=262144,t=2,p=1"), "too much memory"),
+        (argon2("$argon2id$v=19$m=131072,t=9,p=1"), "takes seconds"),
+    ] {
+        let message = user_fault(&hash);
+        assert!(message.contains(part), "{hash}: {message}");
+        assert!(!message.contains("hunter2") && !message.contains("WvvTPHK"), "{message}");
+    }
+}
+
+#[test]
+fn users_can_be_told_apart() {
+    let users = |users: &str| fault(&format!("auth: {{type: basic, users: [{users}]}}"));
+    let user = |name: &str| format!("{{name: '{name}', hash: '{BCRYPT}'}}");
+    assert!(users("").contains("nobody would be let in"));
+    assert!(users(&format!("{}, {}", user("a"), user("a"))).contains("two users are named `a`"));
+    for name in ["", "a:b", " a", "a "] {
+        assert!(users(&user(name)).contains("cannot be the name of a user"), "{name:?}");
+    }
+    let realm =
+        |realm: &str| fault(&format!("auth: {{type: basic, realm: '{realm}', users: [{}]}}", user("a")));
+    for bad in ["", "a\"b", "a\\b", "ł"] {
+        assert!(realm(bad).contains("cannot be a realm"), "{bad:?}");
     }
 }

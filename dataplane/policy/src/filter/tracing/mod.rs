@@ -138,7 +138,7 @@ impl TracingConfig {
 }
 
 fn check_header(name: &str, value: &Secret) -> Result<(), Fault> {
-    unmasked(value, "headers")?;
+    unmasked(value.expose(), "headers")?;
     let bad = |why: String| Fault::new(why).at("headers");
     let known = http::HeaderName::try_from(name).map_err(|_| {
         bad(format!("{} is not a header name", quoted(name))).help("write a name such as `x-api-key`")

@@ -5,6 +5,7 @@ use crate::config::RouteConfig;
 use crate::diagnostic::{Code, Place, Problem};
 use crate::filter::FilterConfig;
 use crate::filter::auth::AuthConfig;
+use crate::filter::forward_auth::ForwardAuthConfig;
 use crate::filter::rate_limit::LimitKey;
 
 impl Check<'_> {
@@ -24,8 +25,11 @@ impl Check<'_> {
                     self.report(problem.help("move it to `global_filters`, or write `key: route`"));
                 }
                 Some(key) if !self.has_callers_for(key, route) => {
-                    let kind = if matches!(key, LimitKey::Claim(_)) { " of `type: jwt`" } else { "" };
-                    let message = format!("`key: {key}` needs an `auth` filter{kind}");
+                    let needed = match key {
+                        LimitKey::Claim(_) => "an `auth` filter of `type: jwt`",
+                        _ => "an `auth` filter, or a `forward_auth` with `consumer_header`",
+                    };
+                    let message = format!("`key: {key}` needs {needed}");
                     let help = match route {
                         Some(_) => "add one to the route or to `global_filters`, or write `key: client_ip`",
                         None => "add one to `global_filters`, or write `key: client_ip`",
@@ -42,18 +46,29 @@ impl Check<'_> {
         &'a self,
         route: Option<&'a RouteConfig>,
     ) -> impl Iterator<Item = &'a AuthConfig> {
-        let of_route = route.into_iter().flat_map(|route| &route.filters);
-        self.config.global_filters.iter().chain(of_route).filter_map(|filter| match filter {
+        self.filters_of(route).filter_map(|filter| match filter {
             FilterConfig::Auth(auth) => Some(auth),
             _ => None,
         })
+    }
+
+    fn filters_of<'a>(&'a self, route: Option<&'a RouteConfig>) -> impl Iterator<Item = &'a FilterConfig> {
+        let of_route = route.into_iter().flat_map(|route| &route.filters);
+        self.config.global_filters.iter().chain(of_route)
+    }
+
+    fn asks_who(&self, route: Option<&RouteConfig>) -> bool {
+        let names = |filter: &FilterConfig| {
+            matches!(filter, FilterConfig::ForwardAuth(ForwardAuthConfig { consumer_header: Some(_), .. }))
+        };
+        self.filters_of(route).any(names)
     }
 
     /// Whether a filter in front of the limit finds out what the key asks for.
     fn has_callers_for(&self, key: &LimitKey, route: Option<&RouteConfig>) -> bool {
         match key {
             LimitKey::Route | LimitKey::Global | LimitKey::ClientIp | LimitKey::Header(_) => true,
-            LimitKey::Consumer => self.schemes(route).next().is_some(),
+            LimitKey::Consumer => self.schemes(route).next().is_some() || self.asks_who(route),
             LimitKey::Claim(_) => self.schemes(route).any(|auth| matches!(auth, AuthConfig::Jwt(_))),
         }
     }

@@ -158,6 +158,9 @@ impl Check<'_> {
                 let place = at.as_deref().map_or(place, |key| place.key(key));
                 self.report(Problem { help, ..Problem::new(Code::FILTER_SETTINGS, place, message) });
             }
+            if let FilterConfig::ForwardAuth(config) = filter {
+                self.not_this_gateway(&config.url.addr, &place.key("url"));
+            }
             if self.purpose == Purpose::Serve && !SERVED.contains(&kind) {
                 let message =
                     format!("the filter `{}` does not run in this version of the gateway", kind.name());

@@ -148,13 +148,17 @@ impl Check<'_> {
             } else {
                 seen.insert(addr, at);
             }
-            if is_this_gateway(addr, self.config.server.port) {
-                let message = format!("`{addr}` is the gateway itself");
-                let problem = Problem::new(Code::SELF_TARGET, path.index(at).key("addr"), message);
-                self.report(
-                    problem.help("requests would go round in a circle: change the target, or `server.port`"),
-                );
-            }
+            self.not_this_gateway(addr, &path.index(at).key("addr"));
+        }
+    }
+
+    /// Where requests are sent, or asked about.
+    pub(super) fn not_this_gateway(&mut self, addr: &TargetAddr, path: &Place<'_>) {
+        if is_this_gateway(addr, self.config.server.port) {
+            let problem = Problem::new(Code::SELF_TARGET, *path, format!("`{addr}` is the gateway itself"));
+            self.report(
+                problem.help("requests would go round in a circle: change the target, or `server.port`"),
+            );
         }
     }
 

@@ -1,8 +1,8 @@
-//! Tokens that were verified a moment ago: bounded, never beyond `exp`, nothing of their text kept.
+//! Credentials that were verified before: bounded, tokens never beyond `exp`, nothing of their text kept.
 
-use super::super::Proven;
+use super::Proven;
 use quick_cache::sync::{Cache as Inner, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{OptionsBuilder, UnitWeighter, Weighter};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -17,10 +17,14 @@ const MAX_WEIGHT: u64 = 16 << 20;
 const WEIGHT_OF_EXTRAS: u64 = 512;
 const USUAL_WEIGHT: u64 = 1024;
 
-/// A token's name in the cache. 128 bits by a key that nobody knows: no other token gets the same one.
+/// Wrong passwords that are remembered, apart from what holds: whoever guesses must not displace it.
+const MAX_WRONG: usize = 4096;
+
+/// The name of a token, or of other credentials, in the cache. 128 bits by a key that nobody knows: no others get the
+/// same one.
 pub(super) type Name = u128;
 
-/// A token that held.
+/// A token, or other credentials, that held.
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) proven: Arc<Proven>,
@@ -33,10 +37,16 @@ impl Verified {
         let until = now.saturating_add(MAX_AGE);
         Self { proven, until: expires.map_or(until, |expires| expires.min(until)) }
     }
+
+    /// Of what holds until the config says otherwise.
+    pub(super) fn for_good(proven: Arc<Proven>) -> Self {
+        Self { proven, until: u64::MAX }
+    }
 }
 
 pub(super) struct Cache {
     inner: Inner<Name, Remembered, ByLength, BuildHasherDefault<AsIs>>,
+    wrong: Inner<Name, (), UnitWeighter, BuildHasherDefault<AsIs>>,
     secret: (u64, u64),
     /// Of which key set the tokens are.
     epoch: AtomicU64,
@@ -99,9 +109,16 @@ impl Default for Cache {
                 DefaultLifecycle::default(),
             ),
         };
+        let wrong = Inner::with(
+            MAX_WRONG,
+            MAX_WRONG as u64,
+            UnitWeighter,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        );
         // what RandomState gives comes from the operating system's randomness
         let secret = || RandomState::new().hash_one(MAX_WEIGHT);
-        Self { inner, secret: (secret(), secret()), epoch: AtomicU64::new(0) }
+        Self { inner, wrong, secret: (secret(), secret()), epoch: AtomicU64::new(0) }
     }
 }
 
@@ -128,6 +145,20 @@ impl Cache {
         }
         let weight = length as u64 + WEIGHT_OF_EXTRAS;
         self.inner.insert(name, Remembered { verified, weight });
+    }
+
+    /// Whether these credentials are known not to hold.
+    pub(super) fn is_wrong(&self, name: Name) -> bool {
+        self.wrong.get(&name).is_some()
+    }
+
+    pub(super) fn insert_wrong(&self, name: Name) {
+        self.wrong.insert(name, ());
+    }
+
+    #[cfg(test)]
+    pub(super) fn wrong_len(&self) -> usize {
+        self.wrong.len()
     }
 
     #[cfg(test)]
