@@ -11,6 +11,7 @@ pub mod config;
 pub mod ctl;
 pub mod fleet;
 pub mod load;
+pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

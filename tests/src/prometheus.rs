@@ -61,7 +61,7 @@ impl Prometheus {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("prometheus.yml");
         fs::write(&file, config).expect("write the config of Prometheus");
-        let mut command = Command::new(program("prometheus"));
+        let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
@@ -152,7 +152,7 @@ fn sample(one: &Value) -> Option<Sample> {
 
 /// Runs promtool with an input; everything it wrote, and whether it was content.
 pub fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
-    let mut child = Command::new(program("promtool"))
+    let mut child = Command::new("promtool")
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -167,12 +167,4 @@ pub fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
     let _ = writer.join();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
-}
-
-/// A program that is not ours: a scenario without it says so and fails.
-pub fn program(name: &str) -> &str {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(name).is_file()));
-    assert!(found, "`{name}` is missing: `.ci/run packages` installs it");
-    name
 }

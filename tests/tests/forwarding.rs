@@ -260,8 +260,7 @@ async fn a_target_that_closes_idle_connections_loses_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_is_served_as_a_target() {
-    if Command::new("nginx").arg("-v").output().is_err() {
-        eprintln!("skipped: nginx is not installed");
+    if !tests::peers::present(&["nginx"]) {
         return;
     }
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -9,6 +9,7 @@ use tests::client::{RawClient, get, send};
 use tests::collector::{Collector, Protocol};
 use tests::config;
 use tests::fleet::Fleet;
+use tests::peers::present;
 use tests::ports;
 use tests::prometheus::{Prometheus, promtool};
 use tests::upstream::{Upstream, full};
@@ -45,6 +46,9 @@ const INSTANCES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_fleet_was_asked_is_what_prometheus_tells() {
+    if !present(&["prometheus"]) {
+        return;
+    }
     let (good, bad) = (answering(StatusCode::OK).await, answering(StatusCode::SERVICE_UNAVAILABLE).await);
     let (gone, _lease) = ports::refusing();
     let fleet = Fleet::start(INSTANCES as u8, |port| {
@@ -140,6 +144,9 @@ async fn what_a_fleet_was_asked_is_what_prometheus_tells() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_sound_in_the_eyes_of_promtool() {
+    if !present(&["promtool"]) {
+        return;
+    }
     let target = answering(StatusCode::OK).await;
     let fleet = Fleet::start(1, |port| config::forward_all(port, target.address())).await;
     for _ in 0..3 {
@@ -152,6 +159,9 @@ async fn the_page_is_sound_in_the_eyes_of_promtool() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_request_leads_to_its_trace() {
+    if !present(&["prometheus"]) {
+        return;
+    }
     let (target, collector) = (answering(StatusCode::OK).await, Collector::start(Protocol::Grpc).await);
     let fleet = Fleet::start(1, |port| {
         let tracing = format!("{{endpoint: \"{}\", sample: 1, parent: always}}", collector.endpoint());
@@ -172,6 +182,9 @@ async fn a_slow_request_leads_to_its_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counters_outlast_applies_and_what_is_wrong_shows() {
+    if !present(&["prometheus"]) {
+        return;
+    }
     let (target, other) = (answering(StatusCode::OK).await, answering(StatusCode::OK).await);
     let mut fleet = Fleet::start(1, |port| config::forward_all(port, target.address())).await;
     let prometheus = scraping(&fleet, 1).await;
