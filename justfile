@@ -60,6 +60,10 @@ scrape *ARGS:
 fuzz TARGET SECONDS='60':
     .ci/fuzz {{ TARGET }} {{ SECONDS }}
 
+# A problem on a real fleet and how it is found: flood, cascade, reload, tokens, balance, health. See docs/drills.md.
+drill NAME:
+    cargo run -p tests --bin drill -- {{ NAME }}
+
 # Licences, advisories, banned crates (needs cargo-deny and the network).
 deny:
     cargo deny check

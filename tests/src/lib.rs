@@ -9,6 +9,7 @@ pub mod client;
 pub mod collector;
 pub mod config;
 pub mod ctl;
+pub mod drills;
 pub mod fleet;
 pub mod load;
 pub mod peers;
