@@ -19,6 +19,7 @@ use crate::telemetry::access_log::{AccessLog, Output};
 use crate::telemetry::metrics::{Count, Metrics, ReasonCounts, TableSeries};
 use crate::telemetry::taps::Taps;
 use crate::telemetry::traces::Traces;
+use crate::worker::Lag;
 
 /// The data plane as one thing; behind an `Arc` on every thread.
 pub struct Gateway {
@@ -57,6 +58,8 @@ pub struct WorkerCounters {
     pub(crate) over: Count,
     /// Why the gateway answered itself.
     pub(crate) reasons: ReasonCounts,
+    /// How long work waits for it.
+    pub(crate) lag: Lag,
 }
 
 impl Gateway {

@@ -1,6 +1,7 @@
 //! The admin HTTP: whether this process lives, whether it may get traffic, what it runs and what it has counted.
 
 mod endpoints;
+mod profile;
 
 use crate::clock;
 use crate::gateway::Gateway;
@@ -9,6 +10,7 @@ use crate::telemetry::metrics::{Format, scrape};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use profile::Profiles;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,13 +37,14 @@ pub struct Admin {
     /// What it has counted.
     pub gateway: Arc<Gateway>,
     scrapes: Arc<Semaphore>,
+    profiles: Profiles,
 }
 
 impl Admin {
     /// For one instance.
     pub fn new(board: Board, gateway: Arc<Gateway>) -> Self {
         let scrapes = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
-        Self { instance: gateway.instance().into(), board, gateway, scrapes }
+        Self { instance: gateway.instance().into(), board, gateway, scrapes, profiles: Profiles::default() }
     }
 
     /// Serves until the runtime ends.

@@ -3,8 +3,10 @@
 //! No request ever crosses threads. The kernel spreads connections over the workers' sockets by hash, which with few
 //! long connections is unfair; so a worker that is ahead hands a new connection to the one that holds the fewest.
 
+mod lag;
 mod thread;
 
+pub(crate) use lag::{Lag, Lags};
 pub(crate) use thread::{TableHandle, Worker};
 
 use crate::gateway::{Gateway, WorkerCounters};

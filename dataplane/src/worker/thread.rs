@@ -109,6 +109,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     let logger = spawn_local(worker.clone().hand_over_lines());
     let flushing = worker.clone();
     let flusher = spawn_local(async move { flushing.flusher.run().await });
+    let watching = spawn_local(worker.clone().watch_lag());
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(socket, state) => worker.listen(socket, state),
@@ -133,6 +134,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
     sweeper.abort();
     logger.abort();
     flusher.abort();
+    watching.abort();
 }
 
 impl Worker {
@@ -328,6 +330,10 @@ impl Worker {
             }
             ended.await;
         }
+    }
+
+    async fn watch_lag(self: Rc<Self>) {
+        self.counters.lag.watch().await;
     }
 
     async fn hand_over_lines(self: Rc<Self>) {
