@@ -131,7 +131,7 @@ impl Exchange {
         self.change_request(route, &mut parts.headers);
         let websocket = inbound.websocket;
         let outbound = Outbound { parts, body, client_host, introduced, key, websocket };
-        attempt::send(self, route, outbound, timing).await
+        self.compress(attempt::send(self, route, outbound, timing).await?)
     }
 
     /// Keeps the id that the request came with, if it is to be believed.

@@ -114,10 +114,23 @@ impl Peer {
         true
     }
 
+    /// Reads on until the bytes that came so far are enough; all of them.
+    pub(crate) fn until_bytes(&mut self, enough: impl Fn(&[u8]) -> bool) -> &[u8] {
+        while !enough(&self.read) {
+            assert!(self.more(), "closed after {:?}", self.text());
+        }
+        &self.read
+    }
+
     /// Everything that comes until the connection ends.
-    pub(crate) fn into_rest(mut self) -> String {
+    pub(crate) fn into_rest(self) -> String {
+        String::from_utf8_lossy(&self.into_bytes()).into_owned()
+    }
+
+    /// The same as it came.
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         while self.more() {}
-        self.text()
+        self.read
     }
 
     fn text(&self) -> String {

@@ -27,7 +27,7 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 /// What the configs refer to; nothing of the machine the test runs on.
 fn env(name: &str) -> Option<String> {
     let value = match name {
-        "JWT_SECRET" => "correct horse battery staple",
+        "JWT_SECRET" => "correct horse battery staple, and some more",
         "PUBLIC_HOST" => "www.example.com",
         "BACKEND_HOST" => "127.0.0.1",
         "WORD" => "swordfish",

@@ -1,6 +1,7 @@
 //! The bodies of both directions: streamed frame by frame, deadlines and limits checked on the way. Nothing is kept, but
 //! of a request that may be sent again.
 
+mod compressed;
 mod replay;
 mod request;
 mod response;

@@ -1,12 +1,15 @@
 //! What is sent to the client.
 
+use super::compressed::Compressed;
 use crate::connection::session::Session;
 use crate::exchange::Exchange;
 use crate::h1::Failure;
 use crate::pool::Checkout;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use policy::filter::compression::Coding;
 use policy::rejection::Rejection;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,6 +31,8 @@ pub(crate) struct Body {
 pub(crate) enum ResponseError {
     #[error("the exchange took longer than the route allows")]
     RouteTimeout,
+    #[error("the response could not be compressed: {0}")]
+    Compression(io::Error),
     #[error(transparent)]
     Target(#[from] Failure),
 }
@@ -40,6 +45,8 @@ pub(crate) enum Content {
     Local(Option<Bytes>),
     /// The target's, as it arrives.
     Upstream(Box<FromUpstream>),
+    /// The same in fewer bytes.
+    Compressed(Box<Compressed>),
 }
 
 /// A body on its way from a target.
@@ -66,12 +73,21 @@ impl Content {
         match self {
             Self::Empty | Self::Local(_) => true,
             Self::Upstream(upstream) => upstream.whole,
+            Self::Compressed(compressed) => compressed.is_whole(),
+        }
+    }
+
+    /// A body in a coding; one that is not there stays so.
+    pub(crate) fn compress(self, coding: Coding) -> io::Result<Self> {
+        match self {
+            Self::Upstream(upstream) => Ok(Self::Compressed(Box::new(Compressed::new(upstream, coding)?))),
+            other => Ok(other),
         }
     }
 }
 
 impl FromUpstream {
-    fn poll_frame(
+    pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         session: &Session,
@@ -84,9 +100,6 @@ impl FromUpstream {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(exchange), Some(data)) = (exchange, frame.data_ref()) {
-                    exchange.sent(data.len() as u64);
-                }
                 if self.checkout.has_ended() {
                     self.ended(session);
                 }
@@ -130,11 +143,19 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
         let this = self.get_mut();
-        match &mut this.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session, this.exchange.as_deref()),
+        let exchange = this.exchange.as_deref();
+        let polled = match &mut this.content {
+            Content::Empty => return Poll::Ready(None),
+            Content::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session, exchange),
+            Content::Compressed(compressed) => compressed.poll_frame(cx, &this.session, exchange),
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, exchange)
+            && let Some(data) = frame.data_ref()
+        {
+            exchange.sent(data.len() as u64);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -142,6 +163,7 @@ impl HttpBody for Body {
             Content::Empty => true,
             Content::Local(bytes) => bytes.is_none(),
             Content::Upstream(upstream) => upstream.checkout.has_ended(),
+            Content::Compressed(compressed) => compressed.is_whole(),
         }
     }
 
@@ -152,6 +174,7 @@ impl HttpBody for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Content::Upstream(upstream) => upstream.checkout.size_hint(),
+            Content::Compressed(_) => SizeHint::default(),
         }
     }
 }

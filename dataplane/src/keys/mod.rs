@@ -100,6 +100,7 @@ async fn keep_fresh(set: Arc<KeySet>, client: Arc<Client>) {
             }
         };
         let early = pause.mul_f64(1.0 - JITTER * fastrand::f64());
+        set.fetch_due(clock::now().after(early));
         tokio::select! {
             () = tokio::time::sleep(early) => {}
             () = set.asked() => tracing::debug!(url = %set.url(), "a token names an unknown key"),

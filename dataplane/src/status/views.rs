@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::gateway::Gateway;
+use policy::auth::jwt::KeySetView;
 use policy::breaker::{self, BreakerView};
 use policy::clock::Now;
 use policy::concurrency::ConcurrencyView;
@@ -11,8 +12,8 @@ use policy::retry::RetryView;
 use policy::table::{Limit, Reach, Route, RouteTable};
 use policy::upstream::{Target, Upstream};
 use proto::v1::{
-    BreakerState, BreakerStatus, ConcurrencyStatus, Counter, HealthState, InstanceStatus, LimiterStatus,
-    RetryStatus, TargetHealth, TargetStatus,
+    BreakerState, BreakerStatus, ConcurrencyStatus, Counter, HealthState, InstanceStatus, IssuerStatus,
+    LimiterStatus, RetryStatus, TargetHealth, TargetStatus,
 };
 use std::sync::atomic::Ordering;
 
@@ -30,15 +31,20 @@ pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Ga
     for route in &table.routes {
         guard(status, route, now);
     }
+    status.issuers.extend(table.key_sets.all().iter().map(|set| issuer(set.view())));
 }
 
-/// The state of every target and breaker, a byte each.
+/// The state of every target, breaker and issuer, a byte each.
 pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
     let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
     let breakers = table.routes.iter().flat_map(|route| route.guard.breakers());
     targets
         .map(|target| target.state.health_state(now) as u8)
         .chain(breakers.map(|(_, breaker)| breaker.state() as u8))
+        .chain(table.key_sets.all().iter().map(|set| {
+            let (well, loaded) = set.standing();
+            u8::from(well) | u8::from(loaded) << 1
+        }))
         .collect()
 }
 
@@ -160,6 +166,22 @@ fn retries(route: &Route, view: RetryView) -> RetryStatus {
         retries: count(retries),
         denied: count(denied_by_budget),
         budget_left,
+    }
+}
+
+fn issuer(view: KeySetView) -> IssuerStatus {
+    let KeySetView { url, keys, changes, loaded, error, next, fetches, failures } = view;
+    let (failed, last_error) = error.unzip();
+    IssuerStatus {
+        url,
+        keys: keys as u64,
+        changes,
+        loaded_ms: loaded.map_or(0, clock::unix_ms),
+        next_ms: next.map_or(0, clock::unix_ms),
+        last_error: last_error.unwrap_or_default(),
+        failed_ms: failed.map_or(0, clock::unix_ms),
+        fetches,
+        failures,
     }
 }
 

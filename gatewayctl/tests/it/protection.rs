@@ -1,7 +1,7 @@
 //! Health, breakers and limits in every format: one line where instances agree, one for each state where not.
 
 use crate::support::{Fake, Script};
-use gatewayctl::command::status::{breakers, fleet, health::Health, limits, routes, table, targets};
+use gatewayctl::command::status::{breakers, fleet, health::Health, issuers, limits, routes, table, targets};
 use gatewayctl::output::{Format, Resource, render};
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -284,4 +284,41 @@ fn shells_get_live_names() {
     assert_eq!(complete(&["target", "enable", ""]).lines().next(), Some(&*format!("users/{}", addr(8082))));
     assert!(complete(&["breaker", "reset", ""]).starts_with("orders"));
     assert!(complete(&["status", "targets", "--instance", ""]).contains("dp-2"));
+}
+
+fn issuer(keys: u64, loaded_ago_s: i64, error: &str) -> IssuerStatus {
+    let ago = |seconds: i64| NOW_MS - seconds * 1_000;
+    IssuerStatus {
+        url: "https://id.example/keys".to_owned(),
+        keys,
+        changes: keys.min(1),
+        loaded_ms: if keys > 0 { ago(loaded_ago_s) } else { 0 },
+        next_ms: ago(-40),
+        last_error: error.to_owned(),
+        failed_ms: if error.is_empty() { 0 } else { ago(20) },
+        fetches: 12,
+        failures: u64::from(!error.is_empty()),
+    }
+}
+
+#[test]
+fn issuers_say_whose_keys_are_there_and_why_not() {
+    let told = |issuer| InstanceStatus { issuers: vec![issuer], ..InstanceStatus::default() };
+    let status = fleet_of(vec![
+        told(issuer(2, 300, "")),
+        told(issuer(2, 900, "status 500")),
+        told(issuer(0, 0, "Connection refused (os error 111)")),
+    ]);
+    let issuers = issuers::issuers(&status);
+    assert_snapshot!("issuers_table", text(&issuers, Format::Table));
+    assert_snapshot!("issuers_json", text(&issuers[..1], Format::Json));
+    let fleet = fleet::fleet(&status, &table(&status).unwrap());
+    let complaints: Vec<_> = fleet.problems.iter().filter(|one| one.contains("id.example")).collect();
+    assert_eq!(
+        complaints,
+        [
+            "there are no keys of tokens from https://id.example/keys on 1/3 dp-3: Connection refused (os error 111)",
+            "the keys of tokens are old ones from https://id.example/keys on 1/3 dp-2: status 500",
+        ]
+    );
 }

@@ -5,6 +5,7 @@ use crate::auth::forward::ForwardAuth;
 use crate::auth::{Authenticator, Preview};
 use crate::config::leaf::ByteSize;
 use crate::filter::authorize::Authorize;
+use crate::filter::compression::Compression;
 use crate::filter::cors::Cors;
 use crate::filter::headers::{HeaderRules, Vars};
 use crate::filter::rate_limit::LimitKey;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 /// The filters of a route in the order in which they run. A filter that is new must say here where its place is.
 pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
-    let Chain { edge, ip, auth, forward_auth, authorize, body_limit, headers } = &route.chain;
+    let Chain { edge, ip, auth, forward_auth, authorize, body_limit, compression, headers } = &route.chain;
     let Guard { limits, breaker, concurrency, retry: _ } = &route.guard;
     [
         (FilterKind::Cors, edge.cors.is_some()),
@@ -28,6 +29,7 @@ pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
         (FilterKind::ForwardAuth, forward_auth.is_some()),
         (FilterKind::Authorize, authorize.is_some()),
         (FilterKind::RateLimit, !limits.is_empty()),
+        (FilterKind::Compression, compression.is_some()),
         (FilterKind::Headers, headers.is_some()),
         (FilterKind::CircuitBreaker, breaker.is_some()),
         (FilterKind::Concurrency, concurrency.is_some()),
@@ -72,6 +74,13 @@ impl Telling<'_> {
         }
         for limit in &route.guard.limits {
             self.rate_limit(limit, routed)?;
+        }
+        if chain.compression.is_some() {
+            let detail = match Compression::negotiate(&routed.parts.headers) {
+                Some(coding) => format!("the client likes {} best", coding.name()),
+                None => "the client takes no coding that could be made".to_owned(),
+            };
+            self.filter(FilterKind::Compression, Says::Pass, detail);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod authorize;
 pub mod body_limit;
 mod caller;
 pub mod circuit_breaker;
+pub mod compression;
 pub mod concurrency;
 pub mod cors;
 pub mod forward_auth;
@@ -53,6 +54,8 @@ pub enum FilterConfig {
     Authorize(authorize::AuthorizeConfig),
     /// Only bodies up to a size.
     BodyLimit(body_limit::BodyLimitConfig),
+    /// Smaller responses for clients that can read them.
+    Compression(compression::CompressionConfig),
     /// Changes to the headers.
     Headers(headers::HeadersConfig),
     /// Under which header a request has its id.
@@ -79,6 +82,7 @@ pub enum FilterKind {
     ForwardAuth,
     Authorize,
     BodyLimit,
+    Compression,
     Headers,
     RequestId,
     Logging,
@@ -100,6 +104,7 @@ pub const SERVED: &[FilterKind] = &[
     FilterKind::RequestId,
     FilterKind::Headers,
     FilterKind::BodyLimit,
+    FilterKind::Compression,
     FilterKind::Metrics,
     FilterKind::Tracing,
     FilterKind::Logging,
@@ -119,6 +124,7 @@ impl FilterKind {
             Self::ForwardAuth => "forward_auth",
             Self::Authorize => "authorize",
             Self::BodyLimit => "body_limit",
+            Self::Compression => "compression",
             Self::Headers => "headers",
             Self::RequestId => "request_id",
             Self::Logging => "logging",
@@ -147,6 +153,7 @@ impl FilterConfig {
             Self::ForwardAuth(_) => FilterKind::ForwardAuth,
             Self::Authorize(_) => FilterKind::Authorize,
             Self::BodyLimit(_) => FilterKind::BodyLimit,
+            Self::Compression(_) => FilterKind::Compression,
             Self::Headers(_) => FilterKind::Headers,
             Self::RequestId(_) => FilterKind::RequestId,
             Self::Logging(_) => FilterKind::Logging,
@@ -166,6 +173,7 @@ impl FilterConfig {
             Self::ForwardAuth(config) => config.check(),
             Self::Authorize(config) => config.check(),
             Self::BodyLimit(config) => config.check(),
+            Self::Compression(config) => config.check(),
             Self::Headers(config) => config.check(),
             Self::RequestId(config) => config.check(),
             Self::RateLimit(config) => config.check(),
@@ -191,6 +199,7 @@ impl From<&FilterConfig> for v1::Filter {
             FilterConfig::ForwardAuth(config) => Kind::ForwardAuth(config.into()),
             FilterConfig::Authorize(config) => Kind::Authorize(config.into()),
             FilterConfig::BodyLimit(config) => Kind::BodyLimit(config.into()),
+            FilterConfig::Compression(config) => Kind::Compression(config.into()),
             FilterConfig::Headers(config) => Kind::Headers(config.into()),
             FilterConfig::RequestId(config) => Kind::RequestId(config.into()),
             FilterConfig::Logging(config) => Kind::Logging(config.into()),
@@ -218,6 +227,7 @@ impl TryFrom<v1::Filter> for FilterConfig {
             Some(Kind::ForwardAuth(wire)) => wire.try_into().map(Self::ForwardAuth),
             Some(Kind::Authorize(wire)) => wire.try_into().map(Self::Authorize),
             Some(Kind::BodyLimit(wire)) => wire.try_into().map(Self::BodyLimit),
+            Some(Kind::Compression(wire)) => wire.try_into().map(Self::Compression),
             Some(Kind::Headers(wire)) => wire.try_into().map(Self::Headers),
             Some(Kind::RequestId(wire)) => wire.try_into().map(Self::RequestId),
             Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),

@@ -7,6 +7,7 @@ use crate::auth::jwt::KeySets;
 use crate::config::UpstreamConfig;
 use crate::filter::FilterConfig;
 use crate::filter::authorize::Authorize;
+use crate::filter::compression::Compression;
 use crate::filter::cors::Cors;
 use crate::filter::headers::HeaderRules;
 use crate::filter::ip::IpRules;
@@ -46,6 +47,8 @@ pub struct Chain {
     pub authorize: Option<Authorize>,
     /// How large a body may be; `max_body_bytes` of the listener holds as well.
     pub body_limit: Option<u64>,
+    /// The response, before headers are changed that may say more of it.
+    pub compression: Option<Compression>,
     /// Last, for they may name whatever the others found out.
     pub headers: Option<HeaderRules>,
 }
@@ -82,6 +85,7 @@ impl Chain {
                 FilterConfig::Ip(config) => chain.ip = Some(IpRules::new(config)),
                 FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
+                FilterConfig::Compression(config) => chain.compression = Some(Compression::new(config)),
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
                 // these are the edge's
                 FilterConfig::RequestId(_)

@@ -3,6 +3,8 @@
 use crate::config::GatewayConfig;
 use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, ConfigPath, Place, Problem};
+use crate::filter::FilterConfig;
+use crate::filter::auth::{AuthConfig, JwtKeys};
 use foldhash::fast::RandomState;
 use std::collections::HashSet;
 
@@ -33,7 +35,7 @@ const METHODS: [&str; 18] = [
 
 /// In a config that a table can be built from.
 pub(crate) fn warnings(config: &GatewayConfig) -> Vec<Problem> {
-    unused_upstreams(config).chain(odd_methods(config)).take(ENOUGH).collect()
+    unused_upstreams(config).chain(odd_methods(config)).chain(weak_keys(config)).take(ENOUGH).collect()
 }
 
 fn unused_upstreams(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
@@ -60,4 +62,40 @@ fn odd_methods(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
             Some(Problem::new(Code::ODD_METHOD, path, message).help(format!("did you mean `{near}`?")))
         })
     })
+}
+
+/// Whatever can be guessed, or swapped on its way, lets anybody in.
+fn weak_keys(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
+    let of_routes = config.routes.iter().enumerate().flat_map(|(at, route)| {
+        route.filters.iter().enumerate().filter_map(move |(position, filter)| {
+            let filters = Place::Root.key("routes");
+            weak_key(filter, &filters.index(at).key("filters").index(position))
+        })
+    });
+    let global = config.global_filters.iter().enumerate().filter_map(|(position, filter)| {
+        let filters = Place::Root.key("global_filters");
+        weak_key(filter, &filters.index(position))
+    });
+    of_routes.chain(global)
+}
+
+fn weak_key(filter: &FilterConfig, place: &Place<'_>) -> Option<Problem> {
+    let FilterConfig::Auth(AuthConfig::Jwt(config)) = filter else { return None };
+    let auth = place.key("auth");
+    match &config.keys {
+        JwtKeys::Secret(secret) => {
+            let (length, needed) = (secret.expose().len(), config.least_secret());
+            let message = format!("the secret has {length} bytes, and the hash of its tokens {needed}");
+            let problem = Problem::new(Code::SHORT_SECRET, auth.key("secret"), message);
+            let help = "whoever has a token can guess a short one (RFC 7518, 3.2): `openssl rand -base64 48`";
+            (length < needed).then(|| problem.help(help))
+        }
+        JwtKeys::JwksUrl(url) => {
+            let message = "keys that come without TLS can be others than the issuer's";
+            let problem = Problem::new(Code::PLAIN_ISSUER, auth.key("jwks_url"), message);
+            url.is_open_to_others()
+                .then(|| problem.help("use `https://`; `http://` is for an issuer on the same machine"))
+        }
+        JwtKeys::PublicKey(_) | JwtKeys::Jwks(_) => None,
+    }
 }

@@ -1,9 +1,10 @@
 //! The fleet in one line: does every instance run the current version, does every target answer, is
-//! no breaker open?
+//! no breaker open, are the keys of tokens there?
 
 use super::State;
 use super::breakers::{Breaker, breakers};
 use super::instances::{Instance, instances};
+use super::issuers::{Issuer, issuers};
 use super::targets::verdicts;
 use crate::output::{Resource, Row};
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
     let mut problems: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
     problems.extend(failing.map(|target| format!("{} {}: {}", target.upstream, target.addr, target.reason)));
     problems.extend(breakers(status).iter().filter_map(Breaker::complaint));
+    problems.extend(issuers(status).iter().filter_map(Issuer::complaint));
     if !status.config_problem.is_empty() {
         problems.push(status.config_problem.clone());
     }

@@ -5,6 +5,7 @@ pub mod breakers;
 pub mod fleet;
 pub mod health;
 pub mod instances;
+pub mod issuers;
 pub mod limits;
 mod named;
 pub mod routes;
@@ -55,6 +56,9 @@ enum What {
     /// Rate limits, concurrency limits and retry budgets: how full they are and what they refuse
     #[command(alias = "limit")]
     Limits(Routes),
+    /// Issuers of tokens whose keys are fetched: whether they are there, and why not
+    #[command(alias = "issuer")]
+    Issuers(Issuers),
     /// Data planes and the version each one runs
     #[command(alias = "instance")]
     Instances(Instances),
@@ -81,6 +85,13 @@ struct Targets {
 struct Instances {
     /// Only these; every one when none is named
     #[arg(value_name = "INSTANCE", add = ArgValueCandidates::new(completion::instances))]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct Issuers {
+    /// Only these; every one when none is named
+    #[arg(value_name = "URL")]
     names: Vec<String>,
 }
 
@@ -170,6 +181,9 @@ fn show(
         }
         Some(What::Limits(Routes { names })) => {
             list(&named::of(limits::limits(status), names)?, format, now)?
+        }
+        Some(What::Issuers(Issuers { names })) => {
+            list(&named::of(issuers::issuers(status), names)?, format, now)?
         }
         Some(What::Versions) | None => {
             let fleet = fleet::fleet(status, &config);

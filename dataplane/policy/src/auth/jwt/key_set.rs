@@ -37,6 +37,7 @@ struct History {
     document: Vec<u8>,
     loaded: Option<Now>,
     failed: Option<(Now, String)>,
+    next: Option<Now>,
     fetches: u64,
     failures: u64,
 }
@@ -54,6 +55,8 @@ pub struct KeySetView {
     pub loaded: Option<Now>,
     /// Why the last fetch failed, and when; none if it did not.
     pub error: Option<(Now, String)>,
+    /// When it will be fetched, if no token asks for it earlier; none while that is under way.
+    pub next: Option<Now>,
     /// Fetches that have ended.
     pub fetches: u64,
     /// Those of them that failed.
@@ -151,6 +154,17 @@ impl KeySet {
     pub fn fetch_began(&self) {
         self.fetching.store(true, Ordering::Release);
         self.wanted.store(false, Ordering::Release);
+        self.history.lock().next = None;
+    }
+
+    /// The next fetch is due then.
+    pub fn fetch_due(&self, next: Now) {
+        self.history.lock().next = Some(next);
+    }
+
+    /// Whether the last fetch was well, and whether there are keys: what an operator should hear of soon.
+    pub fn standing(&self) -> (bool, bool) {
+        (self.history.lock().failed.is_none(), self.was_loaded())
     }
 
     /// A fetch has ended with a JWK set, or with the reason why there is none; then the last good one stays.
@@ -201,6 +215,7 @@ impl KeySet {
             changes: self.epoch(),
             loaded: history.loaded,
             error: history.failed.clone(),
+            next: history.next,
             fetches: history.fetches,
             failures: history.failures,
         }
@@ -245,6 +260,10 @@ impl KeySets {
 
     /// Those that the table's entries go by.
     pub fn all(&self) -> Vec<Arc<KeySet>> {
-        self.used.lock().values().cloned().collect()
+        let used = self.used.lock();
+        let mut all: Vec<_> = used.iter().collect();
+        // whoever lists them does so in the same order each time
+        all.sort_unstable_by_key(|(url, _)| *url);
+        all.into_iter().map(|(_, set)| Arc::clone(set)).collect()
     }
 }

@@ -221,6 +221,41 @@ fn what_is_hardly_meant_is_a_warning_with_its_place() {
     assert!(text.contains("help: did you mean `GET`?"), "{text}");
 }
 
+#[test]
+fn keys_that_could_be_guessed_or_swapped_are_a_warning() {
+    let warned = |auth: &str| {
+        let source = format!("routes: []\nglobal_filters:\n- auth: {{type: jwt, {auth}}}\n");
+        let checked =
+            bare(|surroundings| check(&source, surroundings, Purpose::Serve)).expect("a valid config");
+        let codes: Vec<_> = checked.warnings.iter().map(|one| (one.code, one.path.clone())).collect();
+        codes
+    };
+    let secret = |length: usize| format!("secret: {}", "s".repeat(length));
+    let place = |key: &str| format!("global_filters[0].auth.{key}");
+    assert_eq!(warned(&secret(31)), [(Code::SHORT_SECRET, place("secret"))]);
+    assert_eq!(warned(&secret(32)), []);
+    assert_eq!(
+        warned(&format!("{}, algorithms: [HS256, HS512]", secret(63))),
+        [(Code::SHORT_SECRET, place("secret"))]
+    );
+    assert_eq!(warned(&format!("{}, algorithms: [HS384]", secret(48))), []);
+    for plain in ["http://issuer.example/keys", "http://10.0.0.7/keys"] {
+        assert_eq!(
+            warned(&format!("jwks_url: '{plain}'")),
+            [(Code::PLAIN_ISSUER, place("jwks_url"))],
+            "{plain}"
+        );
+    }
+    for fine in [
+        "https://issuer.example/keys",
+        "http://127.0.0.1:9/keys",
+        "http://[::1]:9/keys",
+        "http://localhost/keys",
+    ] {
+        assert_eq!(warned(&format!("jwks_url: '{fine}'")), [], "{fine}");
+    }
+}
+
 fn survives(source: &str) {
     let surroundings = Surroundings { env: &|_| Some("x".into()), read_file: &|_| Ok("y".into()) };
     for purpose in [Purpose::Serve, Purpose::Validate] {

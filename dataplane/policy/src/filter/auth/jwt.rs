@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// `type: jwt`
@@ -146,6 +147,17 @@ fn yes() -> bool {
 }
 
 impl JwtConfig {
+    /// How many bytes a secret must have: as many as the longest hash that it is used with (RFC 7518 §3.2).
+    pub(crate) fn least_secret(&self) -> usize {
+        use jsonwebtoken::Algorithm::{HS384, HS512};
+        let least = |TokenAlgorithm(algorithm): &TokenAlgorithm| match algorithm {
+            HS512 => 64,
+            HS384 => 48,
+            _ => 32,
+        };
+        self.algorithms.iter().map(least).max().unwrap_or(32)
+    }
+
     pub(super) fn check(&self) -> Result<(), Fault> {
         if let JwtKeys::Secret(secret) = &self.keys {
             unmasked(secret.expose(), "secret")?;
@@ -200,6 +212,13 @@ impl JwksUrl {
     /// The URL.
     pub fn uri(&self) -> &Uri {
         &self.0
+    }
+
+    /// Whether it leads over a network, and others on the way can answer in the issuer's place.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
+        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.0.scheme_str() == Some("http") && !here
     }
 }
 
