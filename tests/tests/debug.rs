@@ -1,10 +1,15 @@
 //! What a data plane tells of itself on its admin address: how its workers are, and where their time goes.
 
+use flate2::read::GzDecoder;
+use prost::Message;
 use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use tests::client::{RawClient, get};
 use tests::config;
 use tests::fleet::Fleet;
+use tests::load::{Load, Plan};
 use tests::upstream::Upstream;
 use tests::wait::eventually;
 
@@ -61,6 +66,136 @@ async fn workers_tell_what_they_hold_and_how_late_they_are() {
     }
 }
 
+/// Of `profile.proto` of google/pprof what is needed to read one.
+#[derive(Clone, PartialEq, Message)]
+struct Profile {
+    #[prost(message, repeated, tag = "1")]
+    sample_type: Vec<ValueType>,
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    location: Vec<Location>,
+    #[prost(message, repeated, tag = "5")]
+    function: Vec<Function>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(int64, tag = "10")]
+    duration_nanos: i64,
+    #[prost(int64, tag = "12")]
+    period: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueType {
+    #[prost(int64, tag = "1")]
+    kind: i64,
+    #[prost(int64, tag = "2")]
+    unit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(uint64, repeated, tag = "1")]
+    location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
+    #[prost(message, repeated, tag = "3")]
+    label: Vec<Label>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(int64, tag = "1")]
+    key: i64,
+    #[prost(int64, tag = "2")]
+    str: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Location {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(message, repeated, tag = "4")]
+    line: Vec<Line>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Line {
+    #[prost(uint64, tag = "1")]
+    function_id: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Function {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(int64, tag = "2")]
+    name: i64,
+}
+
+impl Profile {
+    fn text(&self, at: i64) -> &str {
+        &self.string_table[usize::try_from(at).expect("a position")]
+    }
+
+    /// The names of the functions of a sample, the innermost first.
+    fn stack(&self, sample: &Sample) -> Vec<&str> {
+        let locations: HashMap<_, _> = self.location.iter().map(|one| (one.id, one)).collect();
+        let functions: HashMap<_, _> = self.function.iter().map(|one| (one.id, one)).collect();
+        let lines = sample.location_id.iter().flat_map(|id| &locations[id].line);
+        lines.map(|line| self.text(functions[&line.function_id].name)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_under_load_names_functions_of_ours() {
+    let target = Upstream::echo("target").await;
+    let fleet = Fleet::start(1, |port| config::forward_all(port, target.address())).await;
+    let admin = fleet.admin_address(0);
+    let load = Load::start(fleet.address(0), &Plan::get("/"));
+    let first = tokio::spawn(async move { get(admin, "/debug/pprof/profile?seconds=3").await });
+    let busy = eventually("one at a time", async || {
+        let reply =
+            get(admin, "/debug/pprof/flamegraph?seconds=1").await.map_err(|error| error.to_string())?;
+        if reply.status == 409 { Ok(reply) } else { Err(reply.status.to_string()) }
+    })
+    .await;
+    assert!(busy.body.starts_with(b"another profile is being taken"), "{busy:?}");
+    let reply = first.await.expect("no panic").expect("a reply");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert!(reply.header("content-disposition").contains("profile.pb.gz"), "{reply:?}");
+
+    let mut bytes = Vec::new();
+    GzDecoder::new(&reply.body[..]).read_to_end(&mut bytes).expect("gzip");
+    let profile = Profile::decode(&*bytes).expect("a profile");
+    assert_eq!(profile.string_table[0], "");
+    let types: Vec<_> =
+        profile.sample_type.iter().map(|one| (profile.text(one.kind), profile.text(one.unit))).collect();
+    assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+    assert!(profile.duration_nanos >= 3_000_000_000 && profile.period == 1_000_000_000 / 99);
+    assert!(profile.sample.iter().all(|one| one.value == [one.value[0], one.value[0] * profile.period]));
+    let threads: BTreeSet<_> = profile
+        .sample
+        .iter()
+        .flat_map(|sample| &sample.label)
+        .map(|label| (profile.text(label.key), profile.text(label.str)))
+        .collect();
+    assert!(threads.contains(&("thread", "worker-0")), "{threads:?}");
+    let stacks: Vec<_> = profile.sample.iter().map(|sample| profile.stack(sample)).collect();
+    let of_a_request = |stack: &&Vec<&str>| {
+        let has = |name: &str| stack.iter().any(|function| function.contains(name));
+        has("dataplane::connection::serve") && has("dataplane::worker::thread::spawn")
+    };
+    assert!(stacks.iter().any(|stack| of_a_request(&stack)), "{stacks:#?}");
+
+    let picture = get(admin, "/debug/pprof/flamegraph?seconds=2").await.expect("a reply");
+    assert_eq!((picture.status.as_u16(), picture.header("content-type")), (200, "image/svg+xml"));
+    let picture = String::from_utf8(picture.body.to_vec()).expect("UTF-8");
+    assert!(picture.contains("dataplane::connection::serve"), "{picture:.2000}");
+    let ended = load.stop().await;
+    assert_eq!(ended.keys().collect::<Vec<_>>(), ["200"], "no request has suffered: {ended:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_cannot_be_taken_says_why() {
     let target = Upstream::echo("target").await;
@@ -73,7 +208,6 @@ async fn a_profile_that_cannot_be_taken_says_why() {
             400,
             "`seconds` is a whole number from 1 to 120, not \"1h\"\n",
         ),
-        ("/debug/pprof/profile?seconds=1", 501, "this program was built without frame pointers"),
         ("/debug/pprof/heap", 404, "not found; here are "),
     ] {
         let reply = get(admin, path).await.expect("a reply");
