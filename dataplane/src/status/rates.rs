@@ -16,7 +16,9 @@ impl Rates {
     pub fn tick(&mut self, status: &mut InstanceStatus, now: Now) {
         if let Some((then, before)) = &self.last {
             let seconds = now.since(*then).as_secs_f64().max(f64::MIN_POSITIVE);
-            fill(status, before, |count, before| count.total.saturating_sub(before.total) as f64 / seconds);
+            // a count that is less than it was began anew in between, as that of an edited limit does
+            let grown = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+            fill(status, before, |count, before| grown(count.total, before.total) as f64 / seconds);
         }
         self.last = Some((now, status.clone()));
     }
@@ -137,8 +139,8 @@ mod tests {
         let mut between = report(601, 57, &["a"]);
         rates.carry_over(&mut between);
         assert_eq!((between.requests_per_second, between.targets[0].requests_per_second), (100.0, 100.0));
-        let mut restarted = report(0, 0, &["a"]);
+        let mut restarted = report(20, 20, &["a"]);
         rates.tick(&mut restarted, at(20));
-        assert_eq!(restarted.limiters[0].limited.unwrap().per_second, 0.0, "an edited limiter counts anew");
+        assert_eq!(restarted.limiters[0].limited.unwrap().per_second, 4.0, "an edited limiter counts anew");
     }
 }
