@@ -136,6 +136,22 @@ async fn lines_that_a_full_disk_does_not_take_are_counted_as_lost() {
     assert_eq!((output.shared().written(), output.shared().dropped()), (0, 2));
 }
 
+/// Until a pipe has no room for a page more, so that whoever writes to it stands still.
+fn until_full(path: &Path) {
+    let probe =
+        OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).unwrap();
+    let since = Instant::now();
+    while rustix::event::poll(
+        &mut [rustix::event::PollFd::new(&probe, rustix::event::PollFlags::OUT)],
+        Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
+    )
+    .unwrap()
+        > 0
+    {
+        assert!(since.elapsed() < PATIENCE);
+    }
+}
+
 /// A write that failed in the middle of a line left a part of it, and the next line was glued to that part.
 #[tokio::test]
 async fn a_line_after_a_torn_one_is_whole() {
@@ -146,20 +162,8 @@ async fn a_line_after_a_torn_one_is_whole() {
     // a pipe takes 64 KiB of it
     let long = "x".repeat(200_000) + "\n";
     give(&output, &long);
-    let since = Instant::now();
-    // the pipe is full when it has no room for a page more
-    let probe =
-        OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path).unwrap();
-    while rustix::event::poll(
-        &mut [rustix::event::PollFd::new(&probe, rustix::event::PollFlags::OUT)],
-        Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
-    )
-    .unwrap()
-        > 0
-    {
-        assert!(since.elapsed() < PATIENCE);
-    }
-    drop((first, probe));
+    until_full(&path);
+    drop(first);
     idle(&output).await;
     assert_eq!((output.shared().written(), output.shared().dropped()), (0, 1));
     let mut second = reader(&path);
@@ -218,12 +222,17 @@ fn requests_that_shall_wait_do_so_until_there_is_room_and_no_line_is_lost() {
     let (_worker, sinks, mut reader) = stalled(&directory);
     let (sink, line) = (&sinks[0], "x".repeat(999) + "\n");
     let cx = &mut Context::from_waker(Waker::noop());
-    let (mut given, since) = (0, Instant::now());
-    while pin!(sink.room()).poll(cx).is_ready() {
-        sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
-        given += 1;
-        assert!(since.elapsed() < PATIENCE);
-    }
+    let mut given = 0;
+    let mut fill = |cx: &mut Context<'_>| {
+        while pin!(sink.room()).poll(cx).is_ready() {
+            sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
+            given += 1;
+        }
+    };
+    fill(cx);
+    // what the pipe takes makes room once more
+    until_full(&directory.path().join("fifo"));
+    fill(cx);
     // those that were on their way have their lines all the same
     for _ in 0..100 {
         sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
