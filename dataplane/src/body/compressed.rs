@@ -207,7 +207,8 @@ mod tests {
         peer.send(answer);
         drop(peer);
         let bytes = client.into_bytes();
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        // a body that ends too early may take its head with it
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
         (String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase(), bytes[end..].to_vec())
     }
 

@@ -60,7 +60,7 @@ fn the_schema_describes_every_key_and_refuses_unknown_ones() {
     });
     assert!(objects >= 10, "{objects} objects are not the whole config");
     let kinds = schema["$defs"]["FilterConfig"]["oneOf"].as_array().map(Vec::len);
-    assert_eq!(kinds, Some(15), "one for each filter");
+    assert_eq!(kinds, Some(16), "one for each filter");
 }
 
 #[test]
