@@ -122,9 +122,7 @@ impl FromUpstream {
             Poll::Pending => Poll::Pending,
         }
     }
-}
 
-impl FromUpstream {
     fn ended(&mut self, session: &Session) {
         self.whole = true;
         // a target that answered before it had the whole request: the rest of it may still be on its way

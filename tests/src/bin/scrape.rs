@@ -71,10 +71,10 @@ async fn main() -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(every);
         loop {
             ticks.tick().await;
-            scrape(admin).await?;
+            if let Err(error) = scrape(admin).await {
+                return error;
+            }
         }
-        #[allow(unreachable_code, reason = "it says which error the loop may end with")]
-        Ok::<(), anyhow::Error>(())
     });
     println!("   while scraped {}", told(&measure(address, span).await?));
     anyhow::ensure!(!scraping.is_finished(), "a scrape failed: {:?}", scraping.await);

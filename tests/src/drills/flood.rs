@@ -79,6 +79,7 @@ pub(super) async fn run() {
     step("RECOVERY", "the flood goes on and gets 429; everybody else gets 200");
     let mut in_a_row = 0;
     within(Duration::from_secs(12), "nobody else is hurt", async || {
+        // somebody else asks ten times a second, which is below the limit
         tokio::time::sleep(Duration::from_millis(100)).await;
         match somebody_else(&fleet).await {
             outcome if outcome == "200" => in_a_row += 1,
