@@ -3,7 +3,7 @@
 use crate::digest::sha256_hex;
 use bytes::Bytes;
 use policy::config::load::{Surroundings, check};
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use proto::v1;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Candidate {
             env: &|name| std::env::var(name).ok(),
             read_file: &|path| std::fs::read_to_string(path),
         };
-        let checked = check(&source, &surroundings, Purpose::Serve)?;
+        let checked = check(&source, &surroundings)?;
         let encoded = policy::snapshot::encode(&checked.config);
         Ok(Self {
             source_sha256: sha256_hex(source.as_bytes()),
@@ -58,7 +58,7 @@ impl Candidate {
         let unreadable =
             |error: String| vec![problem(&format!("this build cannot run that version: {error}"))];
         let config = policy::snapshot::decode_table(&table).map_err(|error| unreadable(error.to_string()))?;
-        RouteTable::build(&config, None, Purpose::Serve).map_err(|problems| {
+        RouteTable::build(&config, None).map_err(|problems| {
             unreadable(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
         })?;
         Ok(Self {

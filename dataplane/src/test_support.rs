@@ -2,17 +2,52 @@
 
 use crate::gateway::Gateway;
 use crate::listener;
+use crate::telemetry::Exchanged;
 use crate::worker::Workers;
+use http::Version;
 use policy::config::GatewayConfig;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for any machine; a test that waits for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An exchange in which nothing is out of the ordinary, and of which no route or target is known.
+pub(crate) fn exchanged<'a>(began: Instant) -> Exchanged<'a> {
+    Exchanged {
+        began,
+        unix_nanos: 1_700_000_000_000_000_000,
+        duration: Duration::from_millis(30),
+        method: "GET",
+        path: "/users/7",
+        query: None,
+        host: None,
+        user_agent: None,
+        version: Version::HTTP_11,
+        scheme: "http",
+        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40000)),
+        client_ip: IpAddr::from([192, 0, 2, 7]),
+        request_id: "",
+        consumer: None,
+        table: None,
+        route_at: None,
+        route: None,
+        tries: &[],
+        status: 200,
+        reason: None,
+        error: None,
+        local: false,
+        bytes_in: 0,
+        bytes_out: 0,
+        trace: None,
+        retry_denied: false,
+        would_limit: false,
+    }
+}
 
 /// One worker that serves; ends when dropped.
 pub(crate) struct Served {
@@ -30,7 +65,7 @@ pub(crate) fn serve(targets: &[&Target], server: Value, filters: Value) -> Serve
         "routes": [{"name": "all", "prefix": "/", "targets": targets, "filters": filters}],
     }))
     .unwrap();
-    serve_table(RouteTable::build(&config, None, Purpose::Serve).unwrap())
+    serve_table(RouteTable::build(&config, None).unwrap())
 }
 
 /// Serves a table as version 1.

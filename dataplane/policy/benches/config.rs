@@ -3,7 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use policy::config::load::{Surroundings, check, load};
 use policy::snapshot;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io;
@@ -41,24 +41,20 @@ fn ten_thousand_routes(criterion: &mut Criterion) {
         bencher.iter(|| load(black_box(&source), &surroundings).map(|loaded| loaded.config.routes.len()));
     });
     group.bench_function("read and build", |bencher| {
-        bencher.iter(|| {
-            check(black_box(&source), &surroundings, Purpose::Serve).map(|checked| checked.table.routes.len())
-        });
+        bencher.iter(|| check(black_box(&source), &surroundings).map(|checked| checked.table.routes.len()));
     });
-    let checked = check(&source, &surroundings, Purpose::Serve).expect("a valid config");
+    let checked = check(&source, &surroundings).expect("a valid config");
     group.bench_function("encode", |bencher| bencher.iter(|| snapshot::encode(black_box(&checked.config))));
     let encoded = snapshot::encode(&checked.config);
     group.bench_function("decode and build again", |bencher| {
         bencher.iter(|| {
             let config = snapshot::decode_table(black_box(&encoded.table)).expect("what was encoded");
-            RouteTable::build(&config, Some(&checked.table), Purpose::Serve).map(|table| table.routes.len())
+            RouteTable::build(&config, Some(&checked.table)).map(|table| table.routes.len())
         });
     });
     let broken = source.replacen("prefix: /api", "prefix: api", 20);
     group.bench_function("read with 20 errors", |bencher| {
-        bencher.iter(|| {
-            check(black_box(&broken), &surroundings, Purpose::Serve).map_err(|errors| errors.len()).err()
-        });
+        bencher.iter(|| check(black_box(&broken), &surroundings).map_err(|errors| errors.len()).err());
     });
     group.finish();
 }

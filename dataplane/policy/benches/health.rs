@@ -5,7 +5,7 @@ use http::StatusCode;
 use policy::clock::Now;
 use policy::config::GatewayConfig;
 use policy::outcome::Outcome;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use policy::upstream::Upstream;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn upstream(targets: usize, settings: &serde_json::Value) -> Arc<Upstream> {
     }
     let config: GatewayConfig =
         serde_json::from_value(serde_json::json!({"upstreams": [upstream]})).expect("a config");
-    let table = RouteTable::build(&config, None, Purpose::Serve).expect("a table");
+    let table = RouteTable::build(&config, None).expect("a table");
     table.upstreams[0].activate(NOW);
     Arc::clone(&table.upstreams[0])
 }

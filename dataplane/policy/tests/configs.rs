@@ -4,9 +4,8 @@
 
 use policy::config::load::{Checked, Surroundings, check};
 use policy::diagnostic::{Code, Diagnostic, render};
-use policy::filter::{FilterConfig, SERVED};
 use policy::snapshot;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +43,8 @@ fn read_file(path: &Path) -> io::Result<String> {
     }
 }
 
-fn checked(source: &str, purpose: Purpose) -> Result<Checked, Vec<Diagnostic>> {
-    check(source, &Surroundings { env: &env, read_file: &read_file }, purpose)
+fn checked(source: &str) -> Result<Checked, Vec<Diagnostic>> {
+    check(source, &Surroundings { env: &env, read_file: &read_file })
 }
 
 fn read(file: &Path) -> String {
@@ -64,7 +63,7 @@ fn shown(file: &Path, source: &str, result: Result<Checked, Vec<Diagnostic>>) ->
 fn the_main_config_is_served_as_it_is() {
     let file = configs().join("gateway.yaml");
     let source = read(&file);
-    let served = shown(&file, &source, checked(&source, Purpose::Serve));
+    let served = shown(&file, &source, checked(&source));
     assert_eq!(served.config.routes.len(), 2);
     assert_eq!(served.config.routes[0].filters.len(), 4);
     assert_eq!(served.config.global_filters.len(), 3);
@@ -73,25 +72,11 @@ fn the_main_config_is_served_as_it_is() {
 #[test]
 fn the_routes_of_the_main_config_are_those_without_filters() {
     let (with, without) = (configs().join("gateway.yaml"), configs().join("routing.yaml"));
-    let mut with = checked(&read(&with), Purpose::Validate).expect("valid").config;
-    let without = checked(&read(&without), Purpose::Serve).expect("served").config;
+    let mut with = checked(&read(&with)).expect("valid").config;
+    let without = checked(&read(&without)).expect("served").config;
     with.global_filters.clear();
     with.routes.iter_mut().for_each(|route| route.filters.clear());
     assert_eq!(with, without);
-}
-
-/// An example of filters that do not run yet is valid, and becomes one that is served with them.
-fn purpose_of(source: &str) -> Purpose {
-    let serves = |filters: &[FilterConfig]| filters.iter().all(|filter| SERVED.contains(&filter.kind()));
-    match checked(source, Purpose::Validate) {
-        Ok(Checked { config, .. })
-            if !serves(&config.global_filters)
-                || !config.routes.iter().all(|route| serves(&route.filters)) =>
-        {
-            Purpose::Validate
-        }
-        _ => Purpose::Serve,
-    }
 }
 
 #[test]
@@ -99,13 +84,12 @@ fn every_example_is_served_and_survives_the_wire() {
     for file in yaml_files(&configs().join("examples")) {
         let source = read(&file);
         assert!(source.starts_with("# "), "{}: says what it is about", name(&file));
-        let purpose = purpose_of(&source);
-        let Checked { config, warnings, .. } = shown(&file, &source, checked(&source, purpose));
+        let Checked { config, warnings, .. } = shown(&file, &source, checked(&source));
         assert_eq!(warnings, [], "{}", name(&file));
         let encoded = snapshot::encode(&config);
         let back = snapshot::decode_table(&encoded.table).expect("what was encoded");
         assert_eq!(snapshot::encode(&back), encoded, "{}", name(&file));
-        RouteTable::build(&back, None, purpose).expect("the same table");
+        RouteTable::build(&back, None).expect("the same table");
     }
 }
 
@@ -117,7 +101,7 @@ fn every_invalid_config_gives_exactly_its_errors() {
     let mut wrong = Vec::new();
     for file in &files {
         let source = read(file);
-        let Err(diagnostics) = checked(&source, Purpose::Serve) else {
+        let Err(diagnostics) = checked(&source) else {
             panic!("{} is valid", name(file));
         };
         codes.extend(diagnostics.iter().map(|one| one.code));
@@ -130,8 +114,7 @@ fn every_invalid_config_gives_exactly_its_errors() {
         }
     }
     assert!(wrong.is_empty(), "not as expected:\n{}", wrong.join("\n"));
-    // every filter that there is runs: no config has one that does not
-    let shown = |code: &Code| *code == Code::FILTER_NOT_SERVED || codes.contains(code);
-    let untested: Vec<_> = Code::ALL.iter().filter(|(code, _)| code.0 < 1900 && !shown(code)).collect();
+    let untested: Vec<_> =
+        Code::ALL.iter().filter(|(code, _)| code.0 < 1900 && !codes.contains(code)).collect();
     assert!(untested.is_empty(), "no config shows {untested:?}");
 }

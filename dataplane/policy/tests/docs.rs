@@ -4,7 +4,6 @@ use policy::config::load::{Surroundings, check};
 use policy::config::schema;
 use policy::diagnostic::{Code, render};
 use policy::rejection::Rejection;
-use policy::table::Purpose;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -66,7 +65,7 @@ fn every_example_of_a_config_is_valid() {
     let surroundings = Surroundings { env: &env, read_file: &|_| Ok("s3cr3t".to_owned()) };
     for name in ["config.md", "operations.md"] {
         for (line, source) in blocks(&page(name), "yaml") {
-            if let Err(diagnostics) = check(&source, &surroundings, Purpose::Validate) {
+            if let Err(diagnostics) = check(&source, &surroundings) {
                 panic!("docs/{name}:{line}:\n{}", render(name, &source, &diagnostics, false));
             }
         }

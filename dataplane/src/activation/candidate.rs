@@ -7,7 +7,7 @@ use crate::listener::Reserved;
 use crate::telemetry::access_log::{AccessLog, Output};
 use policy::diagnostic::{Code, Diagnostic};
 use policy::snapshot;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use proto::v1::Snapshot;
 use std::collections::BTreeMap;
 use std::io;
@@ -70,7 +70,7 @@ impl Build {
                 env!("CARGO_PKG_VERSION")
             ))]
         })?;
-        let table = RouteTable::build(&config, self.previous.as_deref(), Purpose::Serve)
+        let table = RouteTable::build(&config, self.previous.as_deref())
             .map_err(|problems| problems.into_iter().map(Diagnostic::from).collect::<Vec<_>>())?;
         Ok(table.identified(snapshot.version, snapshot.sha256.clone()))
     }

@@ -74,7 +74,6 @@ mod tests {
     use policy::breaker::Breaker;
     use policy::config::GatewayConfig;
     use policy::outcome::Outcome;
-    use policy::table::Purpose;
     use serde_json::json;
 
     fn at(secs: u64) -> Now {
@@ -86,7 +85,7 @@ mod tests {
         let filters = json!([{"circuit_breaker": {"threshold": 1, "timeout": "10s", "scope": "target"}}]);
         let route = json!({"name": "r", "prefix": "/", "targets": targets, "filters": filters});
         let config: GatewayConfig = serde_json::from_value(json!({"routes": [route]})).unwrap();
-        RouteTable::build(&config, None, Purpose::Serve).unwrap()
+        RouteTable::build(&config, None).unwrap()
     }
 
     fn second(table: &RouteTable) -> &Breaker {

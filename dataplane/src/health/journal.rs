@@ -118,7 +118,6 @@ impl Change {
 mod tests {
     use super::*;
     use policy::config::GatewayConfig;
-    use policy::table::Purpose;
     use serde_json::json;
     use std::time::Duration;
 
@@ -132,7 +131,7 @@ mod tests {
         ]);
         let upstream = json!({"name": "u", "targets": targets, "health_check": {"unhealthy_threshold": 1}});
         let config: GatewayConfig = serde_json::from_value(json!({"upstreams": [upstream]})).unwrap();
-        let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
+        let table = RouteTable::build(&config, None).unwrap();
         table.upstreams[0].activate(at(1));
         table
     }

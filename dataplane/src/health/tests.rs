@@ -4,7 +4,6 @@ use super::*;
 use parking_lot::Mutex;
 use policy::config::GatewayConfig;
 use policy::health::{HealthState, HealthView};
-use policy::table::Purpose;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,7 +110,7 @@ impl Checked {
         upstream.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let config: GatewayConfig = serde_json::from_value(json!({"upstreams": [upstream]})).unwrap();
         let previous = self.gateway.table();
-        let table = RouteTable::build(&config, previous.as_deref(), Purpose::Serve).unwrap();
+        let table = RouteTable::build(&config, previous.as_deref()).unwrap();
         self.gateway.publish(table);
     }
 

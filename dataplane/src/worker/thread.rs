@@ -420,7 +420,6 @@ mod tests {
     use crate::exchange::Exchange;
     use crate::telemetry::metrics::{Format, scrape};
     use policy::config::GatewayConfig;
-    use policy::table::Purpose;
     use serde_json::{Value, json};
     use std::path::Path;
 
@@ -430,7 +429,7 @@ mod tests {
         let filters = json!([{"logging": {"output": log}}]);
         let config = json!({"routes": [route], "global_filters": filters});
         let config: GatewayConfig = serde_json::from_value(config).unwrap();
-        let table = RouteTable::build(&config, None, Purpose::Serve).unwrap();
+        let table = RouteTable::build(&config, None).unwrap();
         let gateway = Gateway::new("edge-1".to_owned());
         let (commands, _) = mpsc::unbounded_channel();
         let peers = Arc::new([Peer { commands, counters: gateway.add_worker() }]);

@@ -9,7 +9,6 @@ use crate::output;
 use crate::rollout::{self, Followed, Report, Until};
 use crate::source::{self, Change, Source};
 use clap::Args;
-use policy::table::Purpose;
 use proto::v1::{ApplyRequest, Finished, GetConfigRequest, Outcome};
 use std::path::PathBuf;
 use tonic::Code;
@@ -58,7 +57,7 @@ impl Apply {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
         let source = Source::read(&self.file)?;
         if self.dry_run == Some(DryRun::Client) {
-            return validate::check(&source, Purpose::Serve);
+            return validate::check(&source);
         }
         let mut admin = global.connect().await?;
         let mut attempt = 1;

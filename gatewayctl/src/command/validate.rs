@@ -8,7 +8,6 @@ use clap::Args;
 use policy::config::GatewayConfig;
 use policy::config::load::{self, Surroundings};
 use policy::diagnostic::{self, Diagnostic};
-use policy::table::Purpose;
 use std::path::PathBuf;
 
 /// Check config files on this machine, without a control plane
@@ -26,7 +25,7 @@ impl Validate {
     pub fn run(self) -> Result<Exit, Failure> {
         let mut worst = Exit::Yes;
         for path in &self.files {
-            if check(&Source::read(path)?, Purpose::Validate)? != Exit::Yes {
+            if check(&Source::read(path)?)? != Exit::Yes {
                 worst = Exit::Invalid;
             }
         }
@@ -35,8 +34,8 @@ impl Validate {
 }
 
 /// Checks one file and tells about it.
-pub fn check(source: &Source, purpose: Purpose) -> Result<Exit, Failure> {
-    match load::check(&source.text, &surroundings(), purpose) {
+pub fn check(source: &Source) -> Result<Exit, Failure> {
+    match load::check(&source.text, &surroundings()) {
         Err(diagnostics) => {
             show(source, &diagnostics);
             console::note(&format!("{}: {}", source.name, count(diagnostics.len(), "error")));
@@ -44,25 +43,10 @@ pub fn check(source: &Source, purpose: Purpose) -> Result<Exit, Failure> {
         }
         Ok(checked) => {
             show(source, &checked.warnings);
-            if purpose == Purpose::Validate {
-                warn_of_missing_runtimes(source);
-            }
             console::data(&format!("{}: valid, {}\n", source.name, contents(&checked.config)))?;
             Ok(Exit::Yes)
         }
     }
-}
-
-/// What is valid and yet refused by the instances of this version.
-fn warn_of_missing_runtimes(source: &Source) {
-    let Err(diagnostics) = load::check(&source.text, &surroundings(), Purpose::Serve) else { return };
-    let places: Vec<String> =
-        diagnostics.iter().map(|Diagnostic { path, .. }| format!("\n  {path}")).collect();
-    console::warning(&format!(
-        "{}: `gatewayctl apply` would refuse it: what these configure does not run in this version{}",
-        source.name,
-        places.concat()
-    ));
 }
 
 /// Shows diagnostics at their places.

@@ -6,7 +6,7 @@ use policy::auth::AuthContext;
 use policy::clock::Now;
 use policy::config::GatewayConfig;
 use policy::explain::{Question, explain};
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use proto::v1::answer::Says;
 use proto::v1::ask_request::Asks;
 use proto::v1::requests_event::Event;
@@ -36,7 +36,7 @@ routes:
 
 fn table(version: u64) -> RouteTable {
     let config: GatewayConfig = serde_yaml::from_str(CONFIG).unwrap();
-    RouteTable::build(&config, None, Purpose::Serve).unwrap().identified(version, format!("{version:064x}"))
+    RouteTable::build(&config, None).unwrap().identified(version, format!("{version:064x}"))
 }
 
 /// What an instance with this table says to the question that was asked last.

@@ -58,7 +58,6 @@ codes! {
     SELF_TARGET = 1213, "a target that is the gateway itself";
     OUT_OF_RANGE = 1214, "a number outside of its limits";
     DUPLICATE_FILTER = 1215, "a filter stands twice in one list";
-    FILTER_NOT_SERVED = 1216, "a filter that is valid, but does not run in this version";
     FILTER_SETTINGS = 1217, "settings of a filter that do not make sense together";
     // allowed, but hardly meant: warnings
     UNUSED_UPSTREAM = 1901, "an upstream that no route uses";

@@ -4,7 +4,6 @@ use super::*;
 use crate::breaker::Hold;
 use crate::clock::Now;
 use crate::config::GatewayConfig;
-use crate::table::Purpose;
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ const MOMENT: AuthContext =
 
 fn table(config: Value) -> RouteTable {
     let config: GatewayConfig = serde_json::from_value(config).unwrap();
-    RouteTable::build(&config, None, Purpose::Serve).unwrap().identified(7, "ab".repeat(32))
+    RouteTable::build(&config, None).unwrap().identified(7, "ab".repeat(32))
 }
 
 /// One route for everything with these filters and two targets.

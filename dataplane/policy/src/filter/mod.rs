@@ -90,26 +90,6 @@ pub enum FilterKind {
     Tracing,
 }
 
-/// The filters that run in this version; a config with another one is valid, but is not served.
-pub const SERVED: &[FilterKind] = &[
-    FilterKind::RateLimit,
-    FilterKind::CircuitBreaker,
-    FilterKind::Concurrency,
-    FilterKind::Retry,
-    FilterKind::Auth,
-    FilterKind::ForwardAuth,
-    FilterKind::Authorize,
-    FilterKind::Cors,
-    FilterKind::Ip,
-    FilterKind::RequestId,
-    FilterKind::Headers,
-    FilterKind::BodyLimit,
-    FilterKind::Compression,
-    FilterKind::Metrics,
-    FilterKind::Tracing,
-    FilterKind::Logging,
-];
-
 impl FilterKind {
     /// The key in the config.
     pub const fn name(self) -> &'static str {

@@ -4,14 +4,13 @@ use super::FilterConfig;
 use crate::config::GatewayConfig;
 use crate::config::load::{Surroundings, check};
 use crate::diagnostic::Diagnostic;
-use crate::table::Purpose;
 use proto::v1;
 use std::io;
 
 fn config(yaml: &str) -> Result<GatewayConfig, Vec<Diagnostic>> {
     let source = format!("routes: []\nglobal_filters:\n  - {yaml}\n");
     let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    check(&source, &surroundings, Purpose::Validate).map(|checked| checked.config)
+    check(&source, &surroundings).map(|checked| checked.config)
 }
 
 /// The filter in `yaml`, which is valid.

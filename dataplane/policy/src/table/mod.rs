@@ -99,26 +99,13 @@ pub enum Rewrite {
     },
 }
 
-/// What a table is built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To serve: a filter without a runtime is refused.
-    Serve,
-    /// To check a file that a later version may run: such a filter is only validated.
-    Validate,
-}
-
 impl RouteTable {
     /// The table of a config, or everything that is wrong with the config.
     ///
     /// What has not changed since `previous` is taken over from it: an upstream with the same config is the same
     /// [`Arc`], and a target that stays in its upstream keeps its state.
-    pub fn build(
-        config: &GatewayConfig,
-        previous: Option<&RouteTable>,
-        purpose: Purpose,
-    ) -> Result<RouteTable, Vec<Problem>> {
-        let router = check::check(config, purpose)?;
+    pub fn build(config: &GatewayConfig, previous: Option<&RouteTable>) -> Result<RouteTable, Vec<Problem>> {
+        let router = check::check(config)?;
         let known =
             |all: fn(&RouteTable) -> &Vec<Arc<Upstream>>| previous.map_or(&[][..], |table| all(table));
         let expected = config.upstreams.len() + config.routes.len();

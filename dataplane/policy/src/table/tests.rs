@@ -7,11 +7,11 @@ use std::io;
 
 fn config(source: &str) -> GatewayConfig {
     let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    check(source, &surroundings, Purpose::Serve).expect("a valid config").config
+    check(source, &surroundings).expect("a valid config").config
 }
 
 fn table(source: &str, previous: Option<&RouteTable>) -> RouteTable {
-    RouteTable::build(&config(source), previous, Purpose::Serve).expect("a valid config")
+    RouteTable::build(&config(source), previous).expect("a valid config")
 }
 
 fn find<'t>(table: &'t RouteTable, method: &Method, path: &str) -> Result<&'t str, Rejection> {

@@ -4,7 +4,7 @@ use super::{Nearly, fuzz};
 use policy::config::load::{Checked, Surroundings, check, masked};
 use policy::diagnostic::{Diagnostic, render};
 use policy::snapshot;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ fn texts() -> Vec<Vec<u8>> {
 fn read(text: &str) -> Result<Checked, Vec<Diagnostic>> {
     let env = |name: &str| (name == "X" || name == "JWT_SECRET").then(|| "x".repeat(40));
     let read_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
-    check(text, &Surroundings { env: &env, read_file: &read_file }, Purpose::Validate)
+    check(text, &Surroundings { env: &env, read_file: &read_file })
 }
 
 /// A text is a config that survives the way to a data plane, or every diagnostic can be shown.
@@ -115,6 +115,6 @@ fn snapshots() {
         let Ok(config) = snapshot::decode_table(&nearly.of(&seeds, &words)) else { return };
         let again = snapshot::decode_table(&snapshot::encode(&config).table).expect("what was read is sent");
         assert_eq!(again, config);
-        let _ = RouteTable::build(&config, None, Purpose::Validate);
+        let _ = RouteTable::build(&config, None);
     },);
 }

@@ -7,7 +7,7 @@ use policy::config::load::{Surroundings, check as checked};
 use policy::forwarded::client_address;
 use policy::headers::{Inbound, clean_response, is_plainly_chunked, parse_host};
 use policy::request;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use std::io;
 use std::sync::LazyLock;
 
@@ -85,7 +85,7 @@ routes:
 global_filters: [{cors: {allow_origins: ["https://*.test"], allow_methods: [PUT]}}]
 "#;
     let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    checked(config, &surroundings, Purpose::Serve).expect("a config").table
+    checked(config, &surroundings).expect("a config").table
 });
 
 /// Whatever passes the checks has one host, one path and no field that is not the client's to send.

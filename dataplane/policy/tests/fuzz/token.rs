@@ -8,7 +8,6 @@ use policy::auth::jwt::Keys;
 use policy::auth::{AuthContext, Authenticator, Decision};
 use policy::clock::Now;
 use policy::config::load::{Surroundings, check as checked};
-use policy::table::Purpose;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
@@ -52,7 +51,7 @@ static AUTH: LazyLock<Arc<Authenticator>> = LazyLock::new(|| {
     let config = "routes: [{name: r, prefix: /, targets: [{addr: \"http://127.0.0.1:1\"}], \
                   filters: [{auth: {type: jwt, secret: correct horse battery staple, claims_to_headers: {role: X-Role}}}]}]";
     let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    let table = checked(config, &surroundings, Purpose::Serve).expect("a config").table;
+    let table = checked(config, &surroundings).expect("a config").table;
     table.routes[0].chain.auth.clone().expect("an authenticator")
 });
 

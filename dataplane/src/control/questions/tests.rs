@@ -9,7 +9,7 @@ use fastrand::Rng;
 use policy::breaker::Hold;
 use policy::config::GatewayConfig;
 use policy::explain::{Explanation, Verdict};
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use proptest::prelude::*;
 use proto::v1::{self, HeaderField, PastRequest};
 use serde_json::{Value, json};
@@ -142,7 +142,7 @@ fn a_table(rng: &mut Rng, targets: &[String]) -> RouteTable {
         let config = json!({"server": server, "routes": routes, "global_filters": global});
         let config: GatewayConfig =
             serde_json::from_value(config).unwrap_or_else(|error| panic!("{error}: {route}"));
-        match RouteTable::build(&config, None, Purpose::Serve) {
+        match RouteTable::build(&config, None) {
             Ok(table) => built = Some(table),
             Err(problems) => {
                 // two routes for the same requests, and nothing else

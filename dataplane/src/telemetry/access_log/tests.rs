@@ -5,7 +5,6 @@ use super::output::Batch;
 use super::*;
 use policy::config::GatewayConfig;
 use policy::filter::logging::WhenFull;
-use policy::table::Purpose;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::json;
 use std::fs::{self, File, OpenOptions};
@@ -192,7 +191,7 @@ fn table(outputs: &[&str]) -> RouteTable {
         "global_filters": [{"logging": {"output": outputs}}],
     }))
     .unwrap();
-    RouteTable::build(&config, None, Purpose::Serve).unwrap()
+    RouteTable::build(&config, None).unwrap()
 }
 
 #[test]

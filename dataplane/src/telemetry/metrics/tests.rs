@@ -5,12 +5,10 @@ use crate::gateway::Gateway;
 use crate::telemetry::access_log::WorkerLog;
 use crate::telemetry::traces::Trace;
 use crate::telemetry::{Try, TryEnd};
+use crate::test_support;
 use crate::worker::TableHandle;
-use http::Version;
 use policy::config::GatewayConfig;
-use policy::table::Purpose;
 use serde_json::{Value, json};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,7 +39,7 @@ impl Counted {
     fn serve(&self, routes: Value, global_filters: Value) {
         let config = json!({"routes": routes, "global_filters": global_filters});
         let config: GatewayConfig = serde_json::from_value(config).unwrap();
-        let table = RouteTable::build(&config, self.gateway.table().as_deref(), Purpose::Serve).unwrap();
+        let table = RouteTable::build(&config, self.gateway.table().as_deref()).unwrap();
         self.gateway.publish(table.identified(7, String::new()));
     }
 
@@ -59,33 +57,11 @@ impl Counted {
     ) {
         let route_at = table.routes.iter().position(|route| *route.name == *name);
         let mut exchanged = Exchanged {
-            began: Instant::now(),
-            unix_nanos: 1_700_000_000_000_000_000,
             duration: Duration::from_millis(2),
-            method: "GET",
-            path: "/",
-            query: None,
-            host: None,
-            user_agent: None,
-            version: Version::HTTP_11,
-            scheme: "http",
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
-            client_ip: IpAddr::from(Ipv4Addr::LOCALHOST),
-            request_id: "",
-            consumer: None,
             table: Some(table),
             route_at,
             route: route_at.map(|at| &table.routes[at]),
-            tries: &[],
-            retry_denied: false,
-            would_limit: false,
-            status: 200,
-            reason: None,
-            error: None,
-            local: false,
-            bytes_in: 0,
-            bytes_out: 0,
-            trace: None,
+            ..test_support::exchanged(Instant::now())
         };
         change(&mut exchanged);
         self.gateway.metrics().count(&self.workers[worker], worker, &exchanged);

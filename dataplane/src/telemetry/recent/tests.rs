@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::telemetry::{Try, TryEnd};
-use http::{HeaderValue, Version};
+use crate::test_support;
+use http::HeaderValue;
 use policy::config::GatewayConfig;
-use policy::table::{Purpose, RouteTable};
+use policy::table::RouteTable;
 use serde_json::json;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 fn table() -> RouteTable {
@@ -14,39 +14,17 @@ fn table() -> RouteTable {
         "routes": [{"name": "users", "prefix": "/users", "targets": [{"addr": "http://10.0.0.7:8081"}, {"addr": "http://10.0.0.8:8082"}]}],
     }))
     .unwrap();
-    RouteTable::build(&config, None, Purpose::Serve).unwrap()
+    RouteTable::build(&config, None).unwrap()
 }
 
 /// A request that a target answered.
 fn exchanged<'a>(table: &'a RouteTable, request_id: &'a str, began: Instant) -> Exchanged<'a> {
     Exchanged {
-        began,
         unix_nanos: 1_700_000_000_123_456_789,
-        duration: Duration::from_millis(30),
-        method: "GET",
-        path: "/users/7",
-        query: None,
-        host: None,
-        user_agent: None,
-        version: Version::HTTP_11,
-        scheme: "http",
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40000)),
-        client_ip: IpAddr::from([192, 0, 2, 7]),
         request_id,
-        consumer: None,
-        table: None,
         route_at: Some(0),
         route: table.routes.first(),
-        tries: &[],
-        status: 200,
-        reason: None,
-        error: None,
-        local: false,
-        bytes_in: 0,
-        bytes_out: 0,
-        trace: None,
-        retry_denied: false,
-        would_limit: false,
+        ..test_support::exchanged(began)
     }
 }
 

@@ -2,17 +2,16 @@
 
 use super::*;
 use crate::telemetry::{Try, TryEnd};
+use crate::test_support;
 use ::tests::collector::{Collector, Protocol, attributes};
-use http::Version;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use policy::config::GatewayConfig;
-use policy::table::Purpose;
 use prost::Message as _;
 use serde_json::json;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,39 +27,21 @@ fn table(endpoint: &str, protocol: &str, more: serde_json::Value) -> RouteTable 
         "global_filters": [{"tracing": tracing}],
     }))
     .unwrap();
-    RouteTable::build(&config, None, Purpose::Serve).unwrap()
+    RouteTable::build(&config, None).unwrap()
 }
 
 /// An exchange with two attempts, the first of which got no connection.
 fn exchanged<'a>(table: &'a RouteTable, tries: &'a [Try], trace: &'a Trace, began: Instant) -> Exchanged<'a> {
     Exchanged {
-        began,
-        unix_nanos: 1_700_000_000_000_000_000,
-        duration: Duration::from_millis(30),
-        method: "GET",
-        path: "/users/7",
         query: Some("token=s3cret"),
-        host: None,
-        user_agent: None,
-        version: Version::HTTP_11,
-        scheme: "http",
-        peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40000)),
-        client_ip: IpAddr::from([192, 0, 2, 7]),
         request_id: "r-1",
         consumer: Some("alice"),
-        table: None,
         route_at: Some(0),
         route: table.routes.first(),
-        retry_denied: false,
-        would_limit: false,
         tries,
-        status: 200,
-        reason: None,
-        error: None,
-        local: false,
-        bytes_in: 0,
         bytes_out: 12,
         trace: Some(trace),
+        ..test_support::exchanged(began)
     }
 }
 
@@ -340,7 +321,7 @@ async fn what_is_left_when_tracing_is_turned_off_goes_where_it_was_meant_to() {
     collector.until(3).await;
     export(&traces, &traced, 1);
     let silent: GatewayConfig = serde_json::from_value(json!({"routes": []})).unwrap();
-    traces.adopt(&RouteTable::build(&silent, None, Purpose::Serve).unwrap());
+    traces.adopt(&RouteTable::build(&silent, None).unwrap());
     collector.until(6).await;
     assert_eq!(traces.dropped(), 0);
 }

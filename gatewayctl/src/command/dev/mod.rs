@@ -15,7 +15,6 @@ use demo::Demo;
 use place::Place;
 use policy::config::GatewayConfig;
 use policy::config::load;
-use policy::table::Purpose;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -132,7 +131,7 @@ impl Dev {
 
 /// The config as the control plane will read it; what is wrong with it is told.
 fn checked(source: &Source) -> Option<GatewayConfig> {
-    match load::check(&source.text, &surroundings(), Purpose::Serve) {
+    match load::check(&source.text, &surroundings()) {
         Ok(checked) => Some(checked.config),
         Err(diagnostics) => {
             show(source, &diagnostics);

@@ -18,7 +18,7 @@ pub use mask::masked;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Diagnostic, Label, Problem};
 use crate::filter::FilterConfig;
-use crate::table::{Purpose, RouteTable, warnings};
+use crate::table::{RouteTable, warnings};
 use prune::Settling;
 use std::collections::HashSet;
 use std::io;
@@ -66,14 +66,10 @@ pub fn load<'s>(source: &'s str, surroundings: &Surroundings<'_>) -> Result<Load
 }
 
 /// Reads a config and builds its table: whatever is wrong with it in one go.
-pub fn check(
-    source: &str,
-    surroundings: &Surroundings<'_>,
-    purpose: Purpose,
-) -> Result<Checked, Vec<Diagnostic>> {
+pub fn check(source: &str, surroundings: &Surroundings<'_>) -> Result<Checked, Vec<Diagnostic>> {
     let Read { config, tree, mut diagnostics } = Read::new(source, surroundings);
     let Some(config) = config else { return Err(presented(diagnostics)) };
-    match RouteTable::build(&config, None, purpose) {
+    match RouteTable::build(&config, None) {
         Ok(table) if diagnostics.is_empty() => {
             let warnings = warnings(&config).iter().map(|problem| located(&tree, problem)).collect();
             return Ok(Checked { config, table, warnings });

@@ -22,8 +22,7 @@ fn bare<T>(run: impl FnOnce(&Surroundings<'_>) -> T) -> T {
 }
 
 fn messages(source: &str) -> Vec<String> {
-    let diagnostics =
-        bare(|surroundings| check(source, surroundings, Purpose::Serve)).expect_err("an invalid config");
+    let diagnostics = bare(|surroundings| check(source, surroundings)).expect_err("an invalid config");
     diagnostics.into_iter().map(|one| one.message).collect()
 }
 
@@ -89,8 +88,7 @@ fn no_message_shows_what_a_variable_stands_for() {
     let source = "server: {port: \"${S}\", read_timeout: \"${S}\", max_body_bytes: \"${S}\", trusted_proxies: [\"${S}\"]}\n\
                   routes: [{name: a, prefix: \"${S}\", hosts: [\"${S}\"], methods: [\"${S}\"], targets: [{addr: \"${S}\"}]}]\n\
                   global_filters: [{logging: {format: \"${S}\"}}, {retry: {max_retries: 1, retry_on: [\"${S}\"]}}]\n";
-    let result =
-        with_env(&[("S", "hunter2 hunter2")], |surroundings| check(source, surroundings, Purpose::Serve));
+    let result = with_env(&[("S", "hunter2 hunter2")], |surroundings| check(source, surroundings));
     let text = render("a.yaml", source, &result.expect_err("nonsense"), false);
     assert!(text.matches("error").count() >= 9, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
@@ -137,7 +135,7 @@ fn independent_errors_are_reported_together_in_the_order_of_the_file() {
 #[test]
 fn a_pruned_entry_does_not_shift_the_places_of_the_others() {
     let source = "routes:\n- {nonsense: 1}\n- {name: b, prefix: /b, upstream: u}\n";
-    let diagnostics = bare(|surroundings| check(source, surroundings, Purpose::Serve)).expect_err("invalid");
+    let diagnostics = bare(|surroundings| check(source, surroundings)).expect_err("invalid");
     let unknown =
         diagnostics.iter().find(|one| one.code == Code::UNKNOWN_UPSTREAM).expect("the second error");
     assert_eq!(unknown.path, "routes[1].upstream");
@@ -147,7 +145,7 @@ fn a_pruned_entry_does_not_shift_the_places_of_the_others() {
 #[test]
 fn columns_count_characters_and_offsets_count_bytes() {
     let source = "routes:\n- {name: a, prefix: /, hosts: [größe.example, \"*\"], targets: []}\n";
-    let diagnostics = bare(|surroundings| check(source, surroundings, Purpose::Serve)).expect_err("invalid");
+    let diagnostics = bare(|surroundings| check(source, surroundings)).expect_err("invalid");
     let star = diagnostics
         .iter()
         .find(|one| one.message.starts_with("`*`"))
@@ -213,7 +211,7 @@ fn merged_keys_give_way_to_those_of_the_map() {
 fn what_is_hardly_meant_is_a_warning_with_its_place() {
     let source = "upstreams:\n- {name: spare, targets: [{addr: \"http://10.0.0.1\"}]}\n\
                   routes:\n- {name: a, prefix: /, methods: [GTE, PURGE], targets: [{addr: \"http://10.0.0.2\"}]}\n";
-    let checked = bare(|surroundings| check(source, surroundings, Purpose::Serve)).expect("a valid config");
+    let checked = bare(|surroundings| check(source, surroundings)).expect("a valid config");
     let text = render("a.yaml", source, &checked.warnings, false);
     assert_eq!(checked.warnings.len(), 2, "{text}");
     assert!(text.contains("warning[GW1901]: no route uses the upstream `spare`"), "{text}");
@@ -225,8 +223,7 @@ fn what_is_hardly_meant_is_a_warning_with_its_place() {
 fn keys_that_could_be_guessed_or_swapped_are_a_warning() {
     let warned = |auth: &str| {
         let source = format!("routes: []\nglobal_filters:\n- auth: {{type: jwt, {auth}}}\n");
-        let checked =
-            bare(|surroundings| check(&source, surroundings, Purpose::Serve)).expect("a valid config");
+        let checked = bare(|surroundings| check(&source, surroundings)).expect("a valid config");
         let codes: Vec<_> = checked.warnings.iter().map(|one| (one.code, one.path.clone())).collect();
         codes
     };
@@ -258,11 +255,9 @@ fn keys_that_could_be_guessed_or_swapped_are_a_warning() {
 
 fn survives(source: &str) {
     let surroundings = Surroundings { env: &|_| Some("x".into()), read_file: &|_| Ok("y".into()) };
-    for purpose in [Purpose::Serve, Purpose::Validate] {
-        if let Err(diagnostics) = check(source, &surroundings, purpose) {
-            assert!(!diagnostics.is_empty());
-            assert!(render("a.yaml", source, &diagnostics, true).contains("GW"));
-        }
+    if let Err(diagnostics) = check(source, &surroundings) {
+        assert!(!diagnostics.is_empty());
+        assert!(render("a.yaml", source, &diagnostics, true).contains("GW"));
     }
 }
 

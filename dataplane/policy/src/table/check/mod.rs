@@ -11,7 +11,6 @@ use crate::config::leaf::{Duration, quoted};
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig};
 use crate::diagnostic::{Code, ConfigPath, Place, Problem};
 use crate::router::{Conflict, ConflictKind, PathMatch, RouteMatch, Router};
-use crate::table::Purpose;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use upstream::Group;
@@ -23,8 +22,8 @@ const ENOUGH: usize = 100;
 const MIN_HEADER_BYTES: u64 = 1024;
 
 /// The router of a config that makes sense, or everything that does not.
-pub(super) fn check(config: &GatewayConfig, purpose: Purpose) -> Result<Router, Vec<Problem>> {
-    let mut check = Check { config, purpose, upstreams: Names::default(), problems: Vec::new() };
+pub(super) fn check(config: &GatewayConfig) -> Result<Router, Vec<Problem>> {
+    let mut check = Check { config, upstreams: Names::default(), problems: Vec::new() };
     check.server(&config.server);
     check.names();
     for (at, upstream) in config.upstreams.iter().enumerate() {
@@ -52,7 +51,6 @@ type Names<'a> = HashMap<&'a str, usize, RandomState>;
 
 struct Check<'a> {
     config: &'a GatewayConfig,
-    purpose: Purpose,
     upstreams: Names<'a>,
     problems: Vec<Problem>,
 }

@@ -6,8 +6,7 @@ use crate::config::RouteConfig;
 use crate::config::leaf::{Fault, HeaderMatch};
 use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, Place, Problem};
-use crate::filter::{FilterConfig, SERVED};
-use crate::table::Purpose;
+use crate::filter::FilterConfig;
 use http::HeaderValue;
 
 impl Check<'_> {
@@ -160,12 +159,6 @@ impl Check<'_> {
             }
             if let FilterConfig::ForwardAuth(config) = filter {
                 self.not_this_gateway(&config.url.addr, &place.key("url"));
-            }
-            if self.purpose == Purpose::Serve && !SERVED.contains(&kind) {
-                let message =
-                    format!("the filter `{}` does not run in this version of the gateway", kind.name());
-                let help = "remove it: a config is served as a whole or not at all; `gatewayctl validate` accepts it";
-                self.report(Problem::new(Code::FILTER_NOT_SERVED, place, message).help(help));
             }
         }
     }

@@ -4,13 +4,12 @@ use super::*;
 use crate::clock::Now;
 use crate::config::load::{Surroundings, check};
 use crate::limiter::Verdict;
-use crate::table::Purpose;
 use std::io;
 
 fn table(source: &str, previous: Option<&RouteTable>) -> RouteTable {
     let surroundings = Surroundings { env: &|_| None, read_file: &|_| Err(io::ErrorKind::NotFound.into()) };
-    let config = check(source, &surroundings, Purpose::Serve).expect("a valid config").config;
-    RouteTable::build(&config, previous, Purpose::Serve).expect("a valid config")
+    let config = check(source, &surroundings).expect("a valid config").config;
+    RouteTable::build(&config, previous).expect("a valid config")
 }
 
 fn route<'t>(table: &'t RouteTable, name: &str) -> &'t Route {
