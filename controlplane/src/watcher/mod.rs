@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// The file must have been left alone this long.
+/// A file that is written in place must have been left alone this long.
 const QUIET: Duration = Duration::from_millis(10);
 /// A busy directory does not put off the look at our file for longer.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(50);
@@ -140,11 +140,14 @@ impl Watcher {
         }
     }
 
-    /// Waits until the file is left alone, then reads it; a writer that still has it open is waited for.
+    /// Waits until the file is left alone, then reads it; a writer that still has it open is waited for. A file that
+    /// was renamed into its place is whole, and read at once.
     fn settle(&mut self) {
         loop {
             let Ok(before) = self.file.stamp() else { return };
-            self.wait_for_quiet();
+            if !self.signs.take_renamed() {
+                self.wait_for_quiet();
+            }
             if self.signs.writer_is_open() || self.stop.load(Ordering::Relaxed) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! What the kernel's events say about our file: that something happened, and whether a writer still has it open.
 
 use crate::source::WatchedFile;
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ struct State {
     /// The file's names; an event's path is the watched directory's and the entry's.
     names: Vec<(PathBuf, OsString)>,
     writer_is_open: bool,
+    /// The last thing that happened to the file: another one was renamed into its place.
+    is_renamed: bool,
 }
 
 impl Signs {
@@ -32,28 +34,38 @@ impl Signs {
         self.state.lock().writer_is_open
     }
 
+    /// Whether a file was renamed into the place of ours since this was asked last, and is as it was then: it came whole.
+    pub(super) fn take_renamed(&self) -> bool {
+        std::mem::take(&mut self.state.lock().is_renamed)
+    }
+
     /// Takes an event in; true if the file is worth a look.
     pub(super) fn note(&self, event: notify::Result<notify::Event>) -> bool {
         let mut state = self.state.lock();
         let Ok(event) = event else {
-            state.writer_is_open = false;
+            (state.writer_is_open, state.is_renamed) = (false, false);
             return true;
         };
         if event.need_rescan() {
             // events were lost, the one of the close perhaps among them
-            state.writer_is_open = false;
+            (state.writer_is_open, state.is_renamed) = (false, false);
             return true;
         }
         let is_ours = event.paths.iter().any(|path| state.is_ours(path));
         match event.kind {
-            EventKind::Modify(ModifyKind::Data(_)) if is_ours => state.writer_is_open = true,
+            EventKind::Modify(ModifyKind::Data(_)) if is_ours => {
+                (state.writer_is_open, state.is_renamed) = (true, false);
+            }
+            EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) if is_ours => {
+                (state.writer_is_open, state.is_renamed) = (false, true);
+            }
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Create(_)
             | EventKind::Remove(_)
             | EventKind::Modify(ModifyKind::Name(_))
                 if is_ours =>
             {
-                state.writer_is_open = false;
+                (state.writer_is_open, state.is_renamed) = (false, false);
             }
             _ => {}
         }

@@ -54,8 +54,17 @@ pub fn open(snapshot: &v1::Snapshot) -> Result<GatewayConfig, SnapshotError> {
 
 /// The config in the canonical bytes of a table.
 pub fn decode_table(table: &[u8]) -> Result<GatewayConfig, SnapshotError> {
-    Ok(v1::RouteTable::decode(table)?.try_into()?)
+    // room for all at once, of which nothing moves as it fills: memory that is not used is only promised
+    let room = (table.len() / BYTES_OF_ROUTE).min(MAX_ROOM);
+    let mut decoded = v1::RouteTable { routes: Vec::with_capacity(room), ..v1::RouteTable::default() };
+    decoded.merge(table)?;
+    Ok(decoded.try_into()?)
 }
+
+/// What a route of a table takes on the wire at least.
+const BYTES_OF_ROUTE: usize = 32;
+/// In routes.
+const MAX_ROOM: usize = 100_000;
 
 fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {

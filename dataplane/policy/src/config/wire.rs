@@ -75,10 +75,14 @@ where
     T: TryFrom<W>,
     WireError: From<T::Error>,
 {
-    let one = |(at, item)| {
-        T::try_from(item).map_err(|error| WireError::from(error).below(format_args!("{key}[{at}]")))
-    };
-    wire.into_iter().enumerate().map(one).collect()
+    // collected as results, they would come without their number, and a list of ten thousand would move as it grows
+    let mut converted = Vec::with_capacity(wire.len());
+    for (at, item) in wire.into_iter().enumerate() {
+        let item =
+            T::try_from(item).map_err(|error| WireError::from(error).below(format_args!("{key}[{at}]")))?;
+        converted.push(item);
+    }
+    Ok(converted)
 }
 
 impl From<&GatewayConfig> for v1::RouteTable {

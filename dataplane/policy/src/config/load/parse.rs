@@ -17,6 +17,11 @@ const MAX_ALIASED: u64 = 1_000_000;
 /// A config's maps have two dozen; what has many more is none, and must not cost the square of their number.
 const MAX_KEYS: usize = 256;
 
+/// What a value takes in a file at least, on the average.
+const BYTES_OF_NODE: usize = 8;
+/// In nodes.
+const MAX_ROOM: usize = 1_000_000;
+
 /// A collection that is not yet complete.
 struct Open<'s> {
     id: NodeId,
@@ -52,8 +57,10 @@ impl<'s> Tree<'s> {
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
+        // room for all at once, of which nothing moves as it fills: memory that is not used is only promised
+        let room = (source.len() / BYTES_OF_NODE).min(MAX_ROOM);
         let mut builder = Builder {
-            tree: Tree::default(),
+            tree: Tree { nodes: Vec::with_capacity(room), root: None },
             open: Vec::new(),
             anchors: HashMap::new(),
             aliased: 0,
