@@ -30,7 +30,8 @@ impl ClientIo {
 
     /// Gives bytes back that were read too early.
     pub(crate) fn put_back(&mut self, bytes: Bytes) {
-        self.read_ahead = bytes;
+        // also none would hold on to the buffer that they were read into
+        self.read_ahead = if bytes.is_empty() { Bytes::new() } else { bytes };
     }
 
     pub(crate) fn has_read_ahead(&self) -> bool {

@@ -30,7 +30,8 @@ pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
         if !parked(&io, &session, watchdog.as_mut()).await {
             return;
         }
-        match exchange(io, &session, watchdog.as_mut()).await {
+        // in a box that a parked connection does not have: what hyper and a request need is most of what there is
+        match Box::pin(exchange(io, &session, watchdog.as_mut())).await {
             Ended::Idle(parked) => {
                 session.parked();
                 io = parked;
