@@ -23,6 +23,7 @@ pub mod health;
 pub mod limiter;
 pub mod outcome;
 pub mod path;
+pub mod proxy_protocol;
 pub mod rejection;
 pub mod request;
 pub mod retry;

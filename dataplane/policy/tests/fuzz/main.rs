@@ -12,6 +12,7 @@ mod token;
 use bolero::TypeGenerator;
 use edit::{Edit, edited};
 use policy::path;
+use policy::proxy_protocol::{self, Begin};
 use policy::trace::{Parent, SpanContext, TRACEPARENT, TRACESTATE};
 use std::time::Duration;
 
@@ -68,6 +69,48 @@ fn paths() {
             assert!(!normal.to_ascii_lowercase().contains(doubtful), "{normal}");
         }
         assert_eq!(path::normalize(&normal).as_deref(), Ok(&*normal), "normal is normal");
+    });
+}
+
+#[test]
+fn proxy_protocol() {
+    let mut seeds = bytes(&[
+        "PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\nGET / HTTP/1.1\r\n",
+        "PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
+        "PROXY UNKNOWN ffff::1 and more\r\n",
+        "GET / HTTP/1.1\r\n",
+    ]);
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    for rest in
+        [&b"\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xdc\x04\x01\xbb"[..], b"\x20\0\0\x03\x04\0\0"]
+    {
+        seeds.push([&signature[..], rest].concat());
+    }
+    let words = [
+        "PROXY ",
+        "TCP4 ",
+        "TCP6 ",
+        "UNKNOWN",
+        " ",
+        "\r\n",
+        "\n",
+        "0",
+        "65536",
+        "::",
+        "\r\n\r\n\0",
+        "QUIT\n",
+    ];
+    fuzz!("proxy_protocol", Nearly, |nearly| {
+        let bytes = nearly.of(&seeds, &words);
+        let parsed = proxy_protocol::parse(&bytes);
+        if let Ok(Begin::Header { length, .. }) = parsed {
+            assert!((1..=proxy_protocol::LONGEST.min(bytes.len())).contains(&length), "{length}");
+            assert_eq!(proxy_protocol::parse(&bytes[..length]), parsed, "what follows does not matter");
+        }
+        // a reader has decided by the first of these, and must not be told anything else later
+        let decided = (0..=bytes.len()).map(|cut| proxy_protocol::parse(&bytes[..cut]));
+        let mut decided = decided.skip_while(|begin| *begin == Ok(Begin::Undecided));
+        assert!(decided.all(|begin| begin == parsed), "{bytes:?}");
     });
 }
 
