@@ -47,6 +47,25 @@ impl Exchange {
         }
     }
 
+    fn remember_names(&mut self, parts: &Parts, client: &Client, host: &Host<'_>, path: &str) {
+        let (host, path, method) = (host.name.to_string(), path.to_owned(), parts.method.clone());
+        self.asked.named = Some(Box::new(Named { client: client.ip, host, method, path }));
+    }
+
+    /// What a listener says that sends every request to https.
+    pub(crate) fn send_to_https(
+        &mut self,
+        parts: &Parts,
+        client: &Client,
+        host: &Host<'_>,
+        path: &str,
+    ) -> Result<Response<Content>, Rejection> {
+        let settings = Arc::clone(&self.session.settings);
+        let answer = settings.rules.redirect(client, &parts.headers).ok_or(Rejection::Internal)?;
+        self.remember_names(parts, client, host, path);
+        self.answer_without_target(answer, path, parts.uri.query())
+    }
+
     /// Whatever the filters have to say before the request may cost anything; an answer ends it here.
     pub(crate) fn enter(
         &mut self,
@@ -61,8 +80,7 @@ impl Exchange {
             self.asked.coding = Compression::negotiate(&parts.headers);
         }
         if chain.headers.is_some() || route.answer.is_some() {
-            let (host, path, method) = (host.name.to_string(), path.to_owned(), parts.method.clone());
-            self.asked.named = Some(Box::new(Named { client: client.ip, host, method, path }));
+            self.remember_names(parts, client, host, path);
         }
         self.remember_origin(&chain.edge, &parts.headers);
         if let Some(headers) = chain.edge.cors.as_ref().and_then(|cors| cors.preflight(parts)) {
@@ -197,6 +215,7 @@ impl Exchange {
 
     fn vars<'a>(&'a self, named: &'a Named) -> Vars<'a> {
         Vars {
+            client_certificate: self.session.client_certificate.as_deref(),
             client_ip: named.client,
             consumer: self.caller.as_ref().map(|caller| &*caller.name),
             host: &named.host,

@@ -1,26 +1,24 @@
 //! How the gateway itself connects to others by `https`: to issuers of tokens, to collectors.
 
+use crate::tls;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 
 /// `http` and `https`, HTTP/1.1.
 pub(crate) type Connector = HttpsConnector<HttpConnector>;
 
 /// Trusts the certificate authorities of the machine, which are read now.
 pub(crate) fn connector() -> io::Result<Connector> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+    let builder = HttpsConnectorBuilder::new().with_provider_and_native_roots(tls::provider())?;
     Ok(builder.https_or_http().enable_http1().build())
 }
 
 /// For `http` alone: it trusts nobody, and so needs no certificate authorities, which a small container may not have.
 pub(crate) fn plain_connector() -> io::Result<Connector> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_root_certificates(RootCertStore::empty())

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::listener::ListenerState;
 use crate::orders;
 use crate::passwords::Passwords;
 use crate::pool::lane::Lane;
@@ -29,6 +30,7 @@ pub struct Gateway {
     lanes: Mutex<HashMap<u64, Arc<Lane>>>,
     orders: Mutex<Orders>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
+    listeners: RwLock<Arc<[Arc<ListenerState>]>>,
     published: watch::Sender<()>,
     traces: Arc<Traces>,
     metrics: Arc<Metrics>,
@@ -75,6 +77,7 @@ impl Gateway {
             lanes: Mutex::new(HashMap::new()),
             orders: Mutex::default(),
             workers: RwLock::new(Vec::new()),
+            listeners: RwLock::default(),
             published: watch::Sender::new(()),
             traces,
             metrics: Arc::default(),
@@ -136,6 +139,16 @@ impl Gateway {
     /// What each worker counts.
     pub(crate) fn workers(&self) -> Vec<Arc<WorkerCounters>> {
         self.workers.read().clone()
+    }
+
+    /// Every open listener, in the order of the configured ports.
+    pub(crate) fn listeners(&self) -> Arc<[Arc<ListenerState>]> {
+        self.listeners.read().clone()
+    }
+
+    /// From now on these are open.
+    pub(crate) fn set_listeners(&self, open: Arc<[Arc<ListenerState>]>) {
+        *self.listeners.write() = open;
     }
 
     /// Whoever watches requests as they end.

@@ -30,6 +30,7 @@ mod status;
 mod telemetry;
 #[cfg(test)]
 mod test_support;
+mod tls;
 mod worker;
 
 pub use settings::{BadInstanceName, InstanceName, Settings, available_cores};
@@ -101,7 +102,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
         workers: worker_count as u32,
         started_ms,
     };
-    let listeners = Listeners::new(settings.bind, workers.clone(), worker_count);
+    let listeners = Listeners::new(settings.bind, gateway.clone(), workers.clone(), worker_count);
     let activation = Activation::new(gateway.clone(), listeners, disk, board.clone());
     let control_plane = settings.control_plane;
     let control = Control {
@@ -225,6 +226,7 @@ impl ControlThread {
 
         tokio::spawn(health_checks(gateway.clone()));
         tokio::spawn(key_fetching(gateway.clone()));
+        tokio::spawn(tls_files(gateway.clone()));
         let access_log = gateway.access_log().clone();
         tokio::spawn(async move { access_log.watch().await });
         let mut control = tokio::spawn(control.run());
@@ -259,4 +261,10 @@ async fn key_fetching(gateway: Arc<Gateway>) {
         ?died,
         "the fetching of keys died: tokens are judged by the keys that are there until a restart"
     );
+}
+
+/// Until the runtime ends.
+async fn tls_files(gateway: Arc<Gateway>) {
+    let died = tokio::spawn(tls::watch(gateway)).await;
+    tracing::error!(?died, "the files of TLS are not watched any more: new ones are served after a restart");
 }

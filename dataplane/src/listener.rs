@@ -1,8 +1,15 @@
 //! Listening sockets: reserved when a snapshot is prepared, listening once it is committed.
 
+use crate::tls::Terminator;
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use policy::config::listener::{HttpProtocol, ProxyProtocol};
+use policy::table::Listener;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Connections the kernel completes and keeps for us until we accept them.
@@ -103,6 +110,175 @@ pub struct ListenerState {
     pub address: SocketAddr,
     /// Client connections that came by it, over all workers.
     pub connections: AtomicU64,
+    /// What holds for connections that come from now on.
+    pub(crate) settings: ArcSwap<ListenerSettings>,
+    /// Connections that ended before they could ask for anything.
+    pub(crate) turned_away: TurnedAwayCounts,
+    /// Handshakes of TLS that succeeded.
+    pub(crate) handshakes: HandshakeCounts,
+}
+
+impl ListenerState {
+    /// Without connections.
+    pub(crate) fn new(address: SocketAddr, settings: Arc<ListenerSettings>) -> Self {
+        Self {
+            id: ListenerId::next(),
+            address,
+            connections: AtomicU64::new(0),
+            settings: ArcSwap::new(settings),
+            turned_away: TurnedAwayCounts::default(),
+            handshakes: HandshakeCounts::default(),
+        }
+    }
+}
+
+/// What the config says of a listener; a connection keeps what was there when it was accepted.
+#[derive(Debug)]
+pub(crate) struct ListenerSettings {
+    /// Its name in the config.
+    pub(crate) name: Arc<str>,
+    /// What it answers whatever is asked.
+    pub(crate) rules: Arc<Listener>,
+    /// Which versions of HTTP clients may speak.
+    pub(crate) protocols: Protocols,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: ProxyProtocol,
+    /// Whose header is believed.
+    proxy_protocol_from: Box<[IpNet]>,
+    /// How they speak TLS, if they do.
+    pub(crate) tls: Option<Arc<Terminator>>,
+}
+
+impl ListenerSettings {
+    pub(crate) fn new(rules: &Arc<Listener>, tls: Option<Arc<Terminator>>) -> Self {
+        let config = &rules.config;
+        Self {
+            rules: Arc::clone(rules),
+            name: config.name.as_str().into(),
+            protocols: Protocols::of(&config.protocols),
+            proxy_protocol: config.proxy_protocol,
+            proxy_protocol_from: config.proxy_protocol_from.as_slice().into(),
+            tls,
+        }
+    }
+
+    /// Whether HTTP is the first thing on a connection.
+    pub(crate) fn begins_with_http(&self) -> bool {
+        self.tls.is_none() && self.proxy_protocol == ProxyProtocol::Off
+    }
+
+    /// Whether a header of the PROXY protocol of this peer is believed.
+    pub(crate) fn believes(&self, peer: SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.proxy_protocol_from.iter().any(|block| block.contains(&peer))
+    }
+
+    /// How clients speak to it, as in a URL.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// A set of versions of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Protocols {
+    /// HTTP/2.
+    pub(crate) h2: bool,
+    /// HTTP/1.0 and HTTP/1.1.
+    pub(crate) http1: bool,
+}
+
+impl Protocols {
+    fn of(config: &[HttpProtocol]) -> Self {
+        let has = |protocol| config.contains(&protocol);
+        Self { h2: has(HttpProtocol::H2), http1: has(HttpProtocol::Http1) }
+    }
+}
+
+/// Why a connection ended before it could ask for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// No header of the PROXY protocol where there must be one, or one that is broken.
+    ProxyProtocol,
+    /// The same of a peer whose header would not be believed.
+    ProxyProtocolPeer,
+    /// What comes before a request took longer than `header_timeout`, or had to make room for others.
+    TimedOut,
+    /// The client and we could not agree, or it broke TLS.
+    TlsFailed,
+    /// No certificate could be read yet.
+    NoCertificate,
+    /// Plain HTTP where TLS is spoken.
+    PlainText,
+    /// TLS where plain HTTP is spoken.
+    UnexpectedTls,
+    /// The client went away.
+    Gone,
+    /// The listener holds `max_connections` clients, and to tell so would cost a handshake.
+    TooMany,
+}
+
+impl TurnedAway {
+    /// Each once.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ProxyProtocol,
+        Self::ProxyProtocolPeer,
+        Self::TimedOut,
+        Self::TlsFailed,
+        Self::NoCertificate,
+        Self::PlainText,
+        Self::UnexpectedTls,
+        Self::Gone,
+        Self::TooMany,
+    ];
+
+    /// In metrics and logs.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::TlsFailed => "tls_failed",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::ProxyProtocolPeer => "proxy_protocol_peer",
+            Self::TimedOut => "timeout",
+            Self::NoCertificate => "no_certificate",
+            Self::PlainText => "plain_text",
+            Self::UnexpectedTls => "unexpected_tls",
+            Self::Gone => "gone",
+            Self::TooMany => "too_many_connections",
+        }
+    }
+}
+
+/// How many were turned away for each reason.
+#[derive(Debug, Default)]
+pub(crate) struct TurnedAwayCounts([AtomicU64; TurnedAway::ALL.len()]);
+
+impl TurnedAwayCounts {
+    pub(crate) fn count(&self, why: TurnedAway) {
+        self.0[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Each reason with its count.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (TurnedAway, u64)> {
+        TurnedAway::ALL.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
+/// Handshakes by version, and by whether they resumed a session.
+#[derive(Debug, Default)]
+pub(crate) struct HandshakeCounts([AtomicU64; 4]);
+
+impl HandshakeCounts {
+    pub(crate) fn count(&self, connection: &ServerConnection) {
+        let newer = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.0[usize::from(newer) * 2 + usize::from(resumed)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Version, whether a session was resumed, and how many.
+    pub(crate) fn all(&self) -> [(&'static str, bool, u64); 4] {
+        let count = |at: usize| self.0[at].load(Ordering::Relaxed);
+        [("1.2", false, count(0)), ("1.2", true, count(1)), ("1.3", false, count(2)), ("1.3", true, count(3))]
+    }
 }
 
 #[cfg(test)]

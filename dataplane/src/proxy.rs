@@ -3,7 +3,7 @@
 use crate::attempt::{self, Outbound, Timing};
 use crate::body::{Body, Content};
 use crate::connection::boundary::Extent;
-use crate::connection::session::{SCHEME, Session};
+use crate::connection::session::Session;
 use crate::edge;
 use crate::exchange::Exchange;
 use crate::forward_auth::{Asking, Decided};
@@ -71,6 +71,11 @@ impl Exchange {
         let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
         self.client_ip = client.ip;
         self.remember_origin(&table.unrouted, &parts.headers);
+        if self.session.settings.rules.redirect(&client, &parts.headers).is_some() {
+            self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
+            self.begin_trace(&table.unrouted, &parts.headers, &client);
+            return self.send_to_https(&parts, &client, &host, &path);
+        }
         let at = match table.route_of(&parts, &host, &path) {
             Ok(at) => at,
             Err(refusal) => {
@@ -177,7 +182,7 @@ impl Exchange {
             return true;
         }
         headers.append(header::VIA, self.session.worker.gateway.via().clone());
-        let scheme = HeaderValue::from_static(SCHEME);
+        let scheme = HeaderValue::from_static(self.session.settings.scheme());
         if client.peer_is_trusted {
             // its word stays and ours is added to it
             headers.append(X_FORWARDED_FOR, self.session.peer_header.clone());

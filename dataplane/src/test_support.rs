@@ -1,7 +1,7 @@
 //! What tests of the data path share: one worker that serves a config, and targets that are told what to do.
 
 use crate::gateway::Gateway;
-use crate::listener;
+use crate::listener::{self, ListenerSettings};
 use crate::telemetry::Exchanged;
 use crate::worker::Workers;
 use http::Version;
@@ -32,6 +32,7 @@ pub(crate) fn exchanged<'a>(began: Instant) -> Exchanged<'a> {
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 40000)),
         client_ip: IpAddr::from([192, 0, 2, 7]),
         request_id: "",
+        client_certificate: None,
         consumer: None,
         table: None,
         route_at: None,
@@ -72,10 +73,11 @@ pub(crate) fn serve(targets: &[&Target], server: Value, filters: Value) -> Serve
 pub(crate) fn serve_table(table: RouteTable) -> Served {
     let gateway = Gateway::new("test".to_owned());
     let workers = Workers::spawn(1, gateway.clone()).unwrap();
+    let settings = Arc::new(ListenerSettings::new(&table.listeners[0], None));
     gateway.publish(table.identified(1, String::new()));
     let reserved = listener::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).unwrap();
     let address = reserved.address();
-    workers.open(reserved).unwrap();
+    workers.open(reserved, settings).unwrap();
     Served { address, gateway, workers }
 }
 

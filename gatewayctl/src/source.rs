@@ -42,6 +42,7 @@ impl Source {
 #[derive(Debug, Default, PartialEq)]
 struct Outline {
     routes: BTreeMap<String, Value>,
+    listeners: BTreeMap<String, Value>,
     upstreams: BTreeMap<String, Value>,
     settings: BTreeMap<String, Value>,
 }
@@ -54,8 +55,9 @@ impl Outline {
         }
         let mut settings: BTreeMap<String, Value> = serde_yaml::from_str(text).ok()?;
         let routes = named(settings.remove("routes"));
+        let listeners = named(settings.remove("listeners"));
         let upstreams = named(settings.remove("upstreams"));
-        Some(Self { routes, upstreams, settings })
+        Some(Self { routes, listeners, upstreams, settings })
     }
 }
 
@@ -96,6 +98,7 @@ impl std::fmt::Display for Change {
 pub fn changes(from: &str, to: &str) -> Option<Vec<Change>> {
     let (from, to) = (Outline::parse(from)?, Outline::parse(to)?);
     let mut changes = compare("route", &from.routes, &to.routes);
+    changes.extend(compare("listener", &from.listeners, &to.listeners));
     changes.extend(compare("upstream", &from.upstreams, &to.upstreams));
     changes.extend(compare("setting", &from.settings, &to.settings));
     Some(changes)
@@ -112,7 +115,7 @@ fn compare(kind: &'static str, from: &BTreeMap<String, Value>, to: &BTreeMap<Str
     removed.chain(written).collect()
 }
 
-/// The routes and upstreams that are gone: what an apply asks about.
+/// The routes, listeners and upstreams that are gone: what an apply asks about.
 pub fn removals(from: &str, to: &str) -> Vec<Change> {
     let is_removal = |change: &Change| change.change == Kind::Removed && change.kind != "setting";
     changes(from, to).unwrap_or_default().into_iter().filter(is_removal).collect()
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn removals_are_routes_and_upstreams_only() {
+    fn removals_are_routes_listeners_and_upstreams_only() {
         assert_eq!(removals(BEFORE, "routes: [{name: a}]").len(), 1);
         assert_eq!(removals("", BEFORE), []);
         assert_eq!(removals(BEFORE, "").len(), 2);

@@ -4,6 +4,7 @@
 //! config at [`upstream::Upstream`]s that live in the test itself, talks to it by [`client`] and waits with
 //! [`wait::eventually`], never for a fixed time.
 
+pub mod authority;
 pub mod binaries;
 pub mod client;
 pub mod collector;

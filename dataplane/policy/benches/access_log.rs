@@ -28,6 +28,7 @@ fn record<'a>(target: &'a TargetAddr, user_agent: &'a [u8]) -> Record<'a> {
         version: Version::HTTP_11,
         client_ip: IpAddr::from([203, 0, 113, 97]),
         request_id: "01a20aed-eacd-76f2-9a38-473b56cbc556",
+        client_certificate: None,
         consumer: None,
         config_version: 127,
         route: Some("user-service"),

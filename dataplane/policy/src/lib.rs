@@ -11,6 +11,7 @@ mod address_set;
 pub mod auth;
 pub mod balance;
 pub mod breaker;
+pub mod client_certificate;
 pub mod clock;
 pub mod concurrency;
 pub mod config;

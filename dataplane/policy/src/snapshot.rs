@@ -66,7 +66,8 @@ const BYTES_OF_ROUTE: usize = 32;
 /// In routes.
 const MAX_ROOM: usize = 100_000;
 
-fn hex_sha256(bytes: &[u8]) -> String {
+/// In lower-case hexadecimal.
+pub fn hex_sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
         // writing to a String cannot fail
         let _ = write!(text, "{byte:02x}");

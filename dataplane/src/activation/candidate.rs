@@ -1,15 +1,13 @@
 //! A snapshot on its way to serving: everything built, bound and written that it needs, and nothing changed yet.
 
-use super::listeners::{PortSet, Reserver};
+use super::listeners::{BadTls, Planned, Planner};
 use super::one_line;
 use crate::disk::{Disk, Staged};
-use crate::listener::Reserved;
 use crate::telemetry::access_log::{AccessLog, Output};
 use policy::diagnostic::{Code, Diagnostic};
 use policy::snapshot;
 use policy::table::RouteTable;
 use proto::v1::Snapshot;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -17,10 +15,8 @@ use std::sync::Arc;
 pub(super) struct Candidate {
     pub(super) snapshot: Snapshot,
     pub(super) table: RouteTable,
-    /// Every port of its config.
-    pub(super) ports: PortSet,
-    /// Those of them that are not open yet.
-    pub(super) reserved: BTreeMap<u16, Reserved>,
+    /// Every listener of its config; none while draining.
+    pub(super) listeners: Option<Vec<Planned>>,
     /// What its access logs are written to; held until the table that names them serves.
     pub(super) log_outputs: Vec<Arc<Output>>,
     /// Its file; none for a snapshot that came from the disk.
@@ -34,8 +30,8 @@ pub(super) type Staging = io::Result<Staged>;
 pub(super) struct Build {
     /// Whose targets live on.
     pub(super) previous: Option<Arc<RouteTable>>,
-    /// Binds the config's ports; none while draining.
-    pub(super) ports: Option<Reserver>,
+    /// Readies the config's listeners; none while draining.
+    pub(super) planner: Option<Planner>,
     /// Opens what lines of access logs are written to.
     pub(super) access_log: Arc<AccessLog>,
     /// Where the snapshot is to be written; none when it came from there.
@@ -45,8 +41,9 @@ pub(super) struct Build {
 impl Build {
     pub(super) fn candidate(self, snapshot: Snapshot) -> Result<Candidate, Vec<Diagnostic>> {
         let table = self.table(&snapshot)?;
-        let ports = PortSet::from([table.server.port]);
-        let reserved = self.ports.map_or_else(|| Ok(BTreeMap::new()), |reserver| reserver.reserve(&ports))?;
+        let bad_tls = if self.disk.is_some() { BadTls::Refuse } else { BadTls::Await };
+        let plan = |planner: Planner| planner.plan(&table.listeners, bad_tls);
+        let listeners = self.planner.map(plan).transpose()?;
         let log_outputs = match self.access_log.prepare(&table) {
             Ok(outputs) => outputs,
             // what served before a restart serves after it: a log that is lost is worth less than the traffic
@@ -60,7 +57,7 @@ impl Build {
         if let Some(Err(error)) = &staged {
             tracing::error!(%error, version = snapshot.version, "cannot write the snapshot to disk");
         }
-        Ok(Candidate { snapshot, table, ports, reserved, log_outputs, staged })
+        Ok(Candidate { snapshot, table, listeners, log_outputs, staged })
     }
 
     fn table(&self, snapshot: &Snapshot) -> Result<RouteTable, Vec<Diagnostic>> {

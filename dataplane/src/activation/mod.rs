@@ -1,7 +1,7 @@
 //! From a snapshot to traffic, all or nothing: prepared beside what runs, then committed or forgotten.
 //!
-//! Everything that can fail happens in [`Activation::prepare`]: the table is built, the ports are bound, the file is
-//! written. What a commit still has to do is a rename, a pointer swap and `listen()`.
+//! Everything that can fail happens in [`Activation::prepare`]: the table is built, the ports are bound, certificates
+//! are read, the file is written. What a commit still has to do is a rename, a pointer swap and `listen()`.
 
 mod candidate;
 pub mod listeners;
@@ -189,7 +189,7 @@ impl Activation {
     async fn build(&self, snapshot: Snapshot, disk: Option<Arc<Disk>>) -> Result<Candidate, Vec<Diagnostic>> {
         let build = Build {
             previous: self.gateway.table(),
-            ports: self.ports_to_open(),
+            planner: self.planner(),
             access_log: self.gateway.access_log().clone(),
             disk,
         };
@@ -203,12 +203,12 @@ impl Activation {
     }
 
     /// A process on its way out opens nothing any more.
-    fn ports_to_open(&self) -> Option<listeners::Reserver> {
-        (!self.board.get().draining).then(|| self.listeners.reserver())
+    fn planner(&self) -> Option<listeners::Planner> {
+        (!self.board.get().draining).then(|| self.listeners.planner())
     }
 
     async fn activate(&mut self, candidate: Candidate, begun: Instant) -> Committed {
-        let Candidate { snapshot, table, ports, reserved, log_outputs, staged } = candidate;
+        let Candidate { snapshot, table, listeners, log_outputs, staged } = candidate;
         let identity = Identity { version: snapshot.version, sha256: snapshot.sha256 };
         let not_stored = match staged {
             Some(staged) => store(staged).await.err(),
@@ -216,8 +216,8 @@ impl Activation {
         };
         self.gateway.publish(table);
         drop(log_outputs);
-        if !self.board.get().draining {
-            self.listeners.switch(&ports, reserved);
+        if let Some(listeners) = listeners.filter(|_| !self.board.get().draining) {
+            self.listeners.switch(listeners);
         }
         let took = begun.elapsed();
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Map, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn answer<B>(request: Request<B>, admin: &Admin) -> Response<Fu
         "/health" | "/livez" | "/readyz" | "/metrics" | WORKERS | PROFILE | FLAME_GRAPH if !reads => {
             only_reads()
         }
-        "/health" => health(&admin.instance, &admin.board.get()),
+        "/health" => health(&admin.gateway, &admin.board.get()),
         "/livez" => text(StatusCode::OK, "ok"),
         "/readyz" => ready(&admin.board.get()),
         "/metrics" => metrics(request.headers(), admin).await,
@@ -108,10 +108,15 @@ async fn profile<B>(request: &Request<B>, admin: &Admin, form: Form) -> Response
 }
 
 /// The facts for a person or a dashboard; always 200 while the process answers.
-fn health(instance: &str, running: &Running) -> Response<Full<Bytes>> {
+fn health(gateway: &Gateway, running: &Running) -> Response<Full<Bytes>> {
+    let listeners = gateway.listeners();
+    let broken = listeners.iter().filter_map(|listener| {
+        let settings = listener.settings.load();
+        Some((settings.name.to_string(), json!(settings.tls.as_ref()?.fault()?)))
+    });
     let facts = json!({
         "status": running.readiness().map_or_else(NotReady::word, |()| "ok"),
-        "instance": instance,
+        "instance": gateway.instance(),
         "version": running.active.as_ref().map_or(0, |identity| identity.version),
         "sha256": running.active.as_ref().map_or("", |identity| &identity.sha256),
         "build": env!("CARGO_PKG_VERSION"),
@@ -119,6 +124,7 @@ fn health(instance: &str, running: &Running) -> Response<Full<Bytes>> {
         "not_stored": running.not_stored,
         "orders_revision": running.orders_revision,
         "orders_not_stored": running.orders_not_stored,
+        "tls_files_broken": broken.collect::<Map<_, _>>(),
     });
     response(StatusCode::OK, JSON, format!("{facts}\n"))
 }

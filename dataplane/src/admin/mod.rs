@@ -30,8 +30,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the answers are made of.
 #[derive(Clone)]
 pub struct Admin {
-    /// This instance's name.
-    pub instance: Arc<str>,
     /// What it runs.
     pub board: Board,
     /// What it has counted.
@@ -44,7 +42,7 @@ impl Admin {
     /// For one instance.
     pub fn new(board: Board, gateway: Arc<Gateway>) -> Self {
         let scrapes = Arc::new(Semaphore::new(SCRAPES_AT_ONCE));
-        Self { instance: gateway.instance().into(), board, gateway, scrapes, profiles: Profiles::default() }
+        Self { board, gateway, scrapes, profiles: Profiles::default() }
     }
 
     /// Serves until the runtime ends.

@@ -1,6 +1,7 @@
 //! The end of a client connection: a last answer where hyper gave none, then a close that does not destroy it.
 
 use super::session::Session;
+use super::stream::ClientStream;
 use crate::exchange::Exchange;
 use bytes::BytesMut;
 use http::Response;
@@ -9,15 +10,14 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 /// What is still taken from a client that was refused while it was sending, so that its kernel does not meet our close
 /// with a reset that would overtake the answer (RFC 9112 §9.6).
 const LINGER_BYTES: usize = 64 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Answers on the bare socket; what the client sent is not looked at again.
-pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, session: &Rc<Session>) {
+/// Answers without hyper; what the client sent is not looked at again.
+pub(crate) async fn refuse(stream: &mut ClientStream, rejection: &Rejection, session: &Rc<Session>) {
     let mut exchange = Exchange::headless(session.clone());
     exchange.log_has_room().await;
     let mut response = exchange.refuse(rejection);
@@ -28,8 +28,17 @@ pub(crate) async fn refuse(stream: &mut TcpStream, rejection: &Rejection, sessio
     let _ = tokio::time::timeout(LINGER_TIME, stream.write_all(&bytes)).await;
 }
 
+/// Closes a connection on which nothing more is said. In plain text the end of the socket says it all; in TLS it has to be
+/// said, or the client could not tell it from an attack.
+pub(crate) async fn close(mut stream: ClientStream) {
+    if stream.tls().is_some() {
+        // whoever does not take these few bytes at once gets a closed connection
+        let _ = tokio::time::timeout(LINGER_TIME, stream.shutdown()).await;
+    }
+}
+
 /// Closes the sending side, takes in a little of what still comes, then closes.
-pub(crate) async fn linger(mut stream: TcpStream) {
+pub(crate) async fn linger(mut stream: ClientStream) {
     let drain = async {
         stream.shutdown().await?;
         let mut buffer = vec![0; 4096];

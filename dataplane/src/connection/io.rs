@@ -1,30 +1,30 @@
-//! The client's socket as hyper sees it: notes when bytes come and when writing stalls, and keeps hyper from answering
+//! The client's connection as hyper sees it: notes when bytes come and when writing stalls, and keeps hyper from answering
 //! a broken head with words of its own.
 
 use super::session::Session;
+use super::stream::ClientStream;
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::TcpStream;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 /// Where the status stands in `HTTP/1.1 431 …`.
 const STATUS: std::ops::Range<usize> = 9..12;
 
-/// The client's socket.
+/// The client's connection.
 pub(crate) struct ClientIo {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<ClientStream>,
     /// Read before this, to be read again first.
     read_ahead: Bytes,
     session: Rc<Session>,
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, session: Rc<Session>) -> Self {
+    pub(crate) fn new(stream: ClientStream, session: Rc<Session>) -> Self {
         Self { stream: TokioIo::new(stream), read_ahead: Bytes::new(), session }
     }
 
@@ -40,20 +40,16 @@ impl ClientIo {
 
     /// Whether the client has closed its side. hyper would find that out by reading ahead, for which it allocates a
     /// buffer in every exchange; asking the socket costs nothing while nothing has arrived.
-    fn client_is_gone(&self, cx: &mut Context<'_>) -> bool {
-        // while nothing has happened on the socket this is a look at a flag
-        self.stream.inner().poll_read_ready(cx).is_ready() && self.poll_arrived(cx) == Poll::Ready(false)
+    fn client_is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stream.inner().poll_socket_ready(cx).is_ready() && self.poll_arrived(cx) == Poll::Ready(false)
     }
 
-    /// Ready when the socket has a byte to read, or (with `false`) never will.
-    pub(crate) fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        // not poll_read_ready: a new socket counts as ready until it was asked
-        let mut byte = [0];
-        let peeked = self.stream.inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        peeked.map(|peeked| peeked.is_ok_and(|read| read > 0))
+    /// Ready when the client has sent a byte, or (with `false`) never will.
+    pub(crate) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.stream.inner_mut().poll_arrived(cx)
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> ClientStream {
         self.stream.into_inner()
     }
 }
@@ -102,6 +98,9 @@ impl Write for ClientIo {
     /// whether anybody still waits for it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let flushed = Pin::new(this.stream.inner_mut()).poll_flush(cx);
+        this.session.write_blocked(flushed.is_pending());
+        ready!(flushed)?;
         this.session.flushed();
         if this.session.awaits_answer() && this.client_is_gone(cx) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));

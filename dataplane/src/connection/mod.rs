@@ -1,12 +1,15 @@
 //! One client connection from accept to close: hyper serves it, one timer watches it, and while it is idle it is only
 //! a socket.
 
+pub(crate) mod arrival;
 pub(crate) mod boundary;
 pub(crate) mod goodbye;
 pub(crate) mod io;
 pub(crate) mod session;
+pub(crate) mod stream;
 pub(crate) mod tunnel;
 
+use crate::listener::TurnedAway;
 use crate::proxy;
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -19,16 +22,17 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
+use stream::ClientStream;
 use tokio::time::Sleep;
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
+/// Serves a connection until it ends; of its first request some may have been read ahead.
+pub(crate) async fn serve(stream: ClientStream, read_ahead: Bytes, session: Rc<Session>) {
     let mut watchdog = pin!(Watchdog::new(session.next_check()));
     let mut io = ClientIo::new(stream, session.clone());
+    io.put_back(read_ahead);
     loop {
-        if !parked(&io, &session, watchdog.as_mut()).await {
-            return;
+        if !parked(&mut io, &session, watchdog.as_mut()).await {
+            return goodbye::close(io.into_stream()).await;
         }
         // in a box that a parked connection does not have: what hyper and a request need is most of what there is
         match Box::pin(exchange(io, &session, watchdog.as_mut())).await {
@@ -37,8 +41,13 @@ pub(crate) async fn serve(stream: TcpStream, session: Rc<Session>) {
                 io = parked;
             }
             Ended::Closed(stream) if session.lingers() => return goodbye::linger(stream).await,
-            Ended::Closed(_) | Ended::Aborted => return,
+            Ended::Closed(stream) => return goodbye::close(stream).await,
+            Ended::Aborted => return,
             Ended::Refused(mut stream, rejection) => {
+                if session.got_tls() {
+                    session.listener.turned_away.count(TurnedAway::UnexpectedTls);
+                    tracing::debug!(peer = %session.peer, "a handshake of TLS on a port of plain HTTP");
+                }
                 goodbye::refuse(&mut stream, &rejection, &session).await;
                 return goodbye::linger(stream).await;
             }
@@ -56,15 +65,15 @@ const HYPER_MAX_HEADERS: usize = 100;
 enum Ended {
     /// Idle for so long that hyper's buffers are better given back; the connection goes on.
     Idle(ClientIo),
-    Closed(TcpStream),
+    Closed(ClientStream),
     Aborted,
     /// The client is still owed an answer.
-    Refused(TcpStream, Rejection),
-    Upgraded(TcpStream, Bytes, tunnel::Tunnel),
+    Refused(ClientStream, Rejection),
+    Upgraded(ClientStream, Bytes, tunnel::Tunnel),
 }
 
 /// Waits, with nothing but the socket, for the client's first or next byte; false when the connection is to end.
-async fn parked(io: &ClientIo, session: &Session, mut watchdog: Pin<&mut Watchdog>) -> bool {
+async fn parked(io: &mut ClientIo, session: &Session, mut watchdog: Pin<&mut Watchdog>) -> bool {
     if io.has_read_ahead() {
         return true;
     }

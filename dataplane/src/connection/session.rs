@@ -7,9 +7,10 @@
 use crate::connection::boundary::{Boundary, Extent};
 use crate::connection::tunnel::Tunnel;
 use crate::exchange::Exchange;
-use crate::listener::ListenerState;
+use crate::listener::{ListenerSettings, ListenerState};
 use crate::worker::Worker;
 use http::HeaderValue;
+use policy::client_certificate::ClientCertificate;
 use policy::config::ServerConfig;
 use policy::headers::is_plainly_chunked;
 use policy::rejection::Rejection;
@@ -22,9 +23,6 @@ use std::time::{Duration, Instant};
 
 /// How often a connection is looked at even when nothing can be overdue.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-
-/// How clients speak to the listener.
-pub(crate) const SCHEME: &str = "http";
 
 /// How long a new connection whose listener closes may take to send its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
@@ -120,7 +118,11 @@ impl From<BodyFault> for Rejection {
 pub(crate) struct Session {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<ListenerState>,
+    /// What held for the listener when the connection was accepted.
+    pub(crate) settings: Arc<ListenerSettings>,
     pub(crate) peer: SocketAddr,
+    /// What the client has shown, and what holds.
+    pub(crate) client_certificate: Option<Box<ClientCertificate>>,
     /// The peer's address as a header value, made once.
     pub(crate) peer_header: HeaderValue,
     /// What a target is told of a client that nobody vouches for, as whole lines, made once.
@@ -167,17 +169,20 @@ impl Session {
     pub(crate) fn new(
         worker: Rc<Worker>,
         listener: Arc<ListenerState>,
+        settings: Arc<ListenerSettings>,
         peer: SocketAddr,
         limits: Rc<Limits>,
     ) -> Self {
         let now = Instant::now();
         let peer_header = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        let introduction = introduction(&peer_header, worker.gateway.via());
+        let introduction = introduction(&peer_header, settings.scheme(), worker.gateway.via());
         Self {
             worker,
             listener,
+            settings,
             peer,
+            client_certificate: None,
             introduction,
             peer_header,
             limits,
@@ -205,6 +210,11 @@ impl Session {
             aborted: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The same for a client of which the handshake has said who it is.
+    pub(crate) fn with_certificate(self, certificate: Option<ClientCertificate>) -> Self {
+        Self { client_certificate: certificate.map(Box::new), ..self }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -256,6 +266,11 @@ impl Session {
     /// Whether a chunked request's head is beyond doubt as it came. Of a head that was not seen nothing is known.
     pub(crate) fn is_plainly_chunked(&self) -> bool {
         self.head_seen.get() && is_plainly_chunked(&self.raw_head.borrow())
+    }
+
+    /// Whether what came in place of a head is a record of a TLS handshake (RFC 8446 §5.1).
+    pub(crate) fn got_tls(&self) -> bool {
+        self.raw_head.borrow().starts_with(&[0x16, 0x03])
     }
 
     /// Gives back what an idle connection does not need. What hyper has read too early is read again.
@@ -554,7 +569,7 @@ impl Session {
     }
 }
 
-fn introduction(peer: &HeaderValue, via: &HeaderValue) -> Box<[u8]> {
+fn introduction(peer: &HeaderValue, scheme: &str, via: &HeaderValue) -> Box<[u8]> {
     let (peer, via) = (peer.as_bytes(), via.as_bytes());
     let lines: [&[u8]; 9] = [
         b"x-forwarded-for: ",
@@ -562,7 +577,7 @@ fn introduction(peer: &HeaderValue, via: &HeaderValue) -> Box<[u8]> {
         b"\r\nx-real-ip: ",
         peer,
         b"\r\nx-forwarded-proto: ",
-        SCHEME.as_bytes(),
+        scheme.as_bytes(),
         b"\r\nvia: ",
         via,
         b"\r\n",

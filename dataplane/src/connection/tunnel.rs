@@ -1,12 +1,12 @@
 //! After a 101: bytes both ways until both sides have ended.
 
 use super::session::Session;
+use super::stream::ClientStream;
 use crate::exchange::Exchange;
 use crate::h1::Upgraded;
 use crate::pool::Checkout;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 /// One side of a tunnel failed, rather than ending it.
 const TUNNEL_BROKE: &str = "tunnel_broke";
@@ -23,10 +23,11 @@ pub(crate) struct Tunnel {
 }
 
 /// Joins client and target; returns when both have ended or one has failed.
-pub(crate) async fn run(mut client: TcpStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
+pub(crate) async fn run(mut client: ClientStream, read_ahead: Bytes, tunnel: Tunnel, session: &Session) {
     let Tunnel { mut target, checkout, exchange } = tunnel;
     let outcome = async {
         client.write_all(&target.read_ahead).await?;
+        client.flush().await?;
         target.stream.write_all(&read_ahead).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut client, &mut target.stream, BUFFER, BUFFER).await
     }

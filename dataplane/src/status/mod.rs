@@ -1,5 +1,6 @@
 //! What this instance runs, told in one place: to the control plane, to `/readyz`, to whoever started it.
 
+mod listeners;
 mod rates;
 mod views;
 
@@ -114,6 +115,7 @@ pub fn report(running: &Running, gateway: &Gateway) -> InstanceStatus {
         listening: running.listening.iter().map(SocketAddr::to_string).collect(),
         not_stored: not_stored.join("; "),
         orders_revision: running.orders_revision,
+        listeners: listeners::report(&gateway.listeners()),
         ..InstanceStatus::default()
     };
     if let Some(table) = gateway.table() {
@@ -124,5 +126,7 @@ pub fn report(running: &Running, gateway: &Gateway) -> InstanceStatus {
 
 /// The states that an operator should hear of soon, in a form that is cheap to compare.
 pub fn states(gateway: &Gateway) -> Vec<u8> {
-    gateway.table().map(|table| views::states(&table, clock::now())).unwrap_or_default()
+    let table = gateway.table();
+    let of_table = table.map(|table| views::states(&table, clock::now())).unwrap_or_default();
+    listeners::states(&gateway.listeners()).chain(of_table).collect()
 }

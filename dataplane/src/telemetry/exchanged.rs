@@ -3,6 +3,7 @@
 use crate::telemetry::traces::Trace;
 use crate::worker::TableHandle;
 use http::{HeaderValue, Version};
+use policy::client_certificate::ClientCertificate;
 use policy::table::Route;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) client_ip: IpAddr,
     pub(crate) request_id: &'a str,
     pub(crate) consumer: Option<&'a str>,
+    /// What the client has shown to its listener.
+    pub(crate) client_certificate: Option<&'a ClientCertificate>,
     /// By which it was served.
     pub(crate) table: Option<&'a TableHandle>,
     /// The position of the route that took it, in the table.

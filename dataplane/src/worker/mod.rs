@@ -3,6 +3,7 @@
 //! No request ever crosses threads. The kernel spreads connections over the workers' sockets by hash, which with few
 //! long connections is unfair; so a worker that is ahead hands a new connection to the one that holds the fewest.
 
+mod arrivals;
 mod lag;
 mod thread;
 
@@ -10,13 +11,13 @@ pub(crate) use lag::{Lag, Lags};
 pub(crate) use thread::{TableHandle, Worker};
 
 use crate::gateway::{Gateway, WorkerCounters};
-use crate::listener::{ListenerId, ListenerState, Reserved};
+use crate::listener::{ListenerId, ListenerSettings, ListenerState, Reserved};
 use crate::telemetry::recent;
 use proto::v1::Recollection;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -95,14 +96,16 @@ impl Workers {
     ///
     /// # Errors
     /// What `listen` says.
-    pub fn open(&self, reserved: Reserved) -> io::Result<ListenerId> {
-        let id = ListenerId::next();
-        let state =
-            Arc::new(ListenerState { id, address: reserved.address(), connections: AtomicU64::new(0) });
+    pub(crate) fn open(
+        &self,
+        reserved: Reserved,
+        settings: Arc<ListenerSettings>,
+    ) -> io::Result<Arc<ListenerState>> {
+        let state = Arc::new(ListenerState::new(reserved.address(), settings));
         for (peer, socket) in self.peers.iter().zip(reserved.listen()?) {
             peer.send(Command::Listen(socket, state.clone()));
         }
-        Ok(id)
+        Ok(state)
     }
 
     /// Stops accepting; connections of the listener finish their request and close.

@@ -1,7 +1,9 @@
 //! One worker thread: accepts, serves, drains; everything of a request happens here.
 
+use super::arrivals::{Accepted, Arrivals};
 use super::{Command, Drained, Peer};
 use crate::connection::session::{Limits, Session};
+use crate::connection::stream::ClientStream;
 use crate::connection::{self, goodbye};
 use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::h1::Flusher;
@@ -11,6 +13,7 @@ use crate::telemetry::WorkerTelemetry;
 use crate::telemetry::access_log::{Sink, WorkerLog};
 use crate::telemetry::metrics::TableSeries;
 use arc_swap::{ArcSwapOption, Cache};
+use bytes::Bytes;
 use policy::rejection::Rejection;
 use policy::table::RouteTable;
 use std::cell::{Cell, RefCell};
@@ -81,8 +84,11 @@ pub(crate) struct Worker {
     limits: RefCell<Option<Rc<Limits>>>,
     listening: RefCell<HashMap<ListenerId, Listening>>,
     sessions: RefCell<HashMap<u64, Rc<Session>>>,
-    next_session: Cell<u64>,
-    session_ended: Notify,
+    /// Those that have not come to HTTP yet, the oldest first.
+    pub(super) arrivals: Arrivals,
+    next_id: Cell<u64>,
+    /// One of these is gone.
+    pub(super) client_ended: Notify,
     /// The wall clock, read once a second; in between it follows the monotonic one.
     wall: Cell<(Instant, Duration)>,
 }
@@ -153,8 +159,9 @@ impl Worker {
             limits: RefCell::default(),
             listening: RefCell::default(),
             sessions: RefCell::default(),
-            next_session: Cell::new(0),
-            session_ended: Notify::new(),
+            arrivals: Arrivals::default(),
+            next_id: Cell::new(0),
+            client_ended: Notify::new(),
             wall: Cell::new(wall_clock()),
             gateway,
         })
@@ -264,21 +271,30 @@ impl Worker {
             return;
         }
         let limits = self.limits(&table);
+        let settings = open.listener.settings.load_full();
         let over = limits.max_connections > 0
             && open.listener.connections.load(Ordering::Relaxed) > limits.max_connections;
-        let session = Rc::new(Session::new(self.clone(), open.listener.clone(), peer, limits));
+        if !settings.begins_with_http() {
+            return self.expect(stream, peer, Accepted { open, settings, limits, over });
+        }
+        let session = Rc::new(Session::new(self.clone(), open.listener.clone(), settings, peer, limits));
+        let stream = ClientStream::Plain(stream);
         if over {
             spawn_local(too_many(stream, session, open));
             return;
         }
-        let id = self.next_session.get();
-        self.next_session.set(id + 1);
-        self.sessions.borrow_mut().insert(id, session.clone());
-        let registered = Registered { id, open };
+        let registered = self.register(&session, open);
         spawn_local(async move {
             let _registered = registered;
-            connection::serve(stream, session).await;
+            connection::serve(stream, Bytes::new(), session).await;
         });
+    }
+
+    /// In the worker's list of clients for as long as the result lives.
+    pub(super) fn register(&self, session: &Rc<Session>, open: Open) -> Registered {
+        let id = self.next_id();
+        self.sessions.borrow_mut().insert(id, session.clone());
+        Registered { id, open }
     }
 
     async fn close(self: &Rc<Self>, id: ListenerId) {
@@ -289,6 +305,7 @@ impl Worker {
         for session in self.sessions.borrow().values().filter(|session| session.listener.id == id) {
             session.close();
         }
+        self.arrivals.close(id);
     }
 
     /// Whoever has connected before the socket closes is served: the kernel resets what is left in its queue.
@@ -311,21 +328,30 @@ impl Worker {
         for id in ids {
             self.close(id).await;
         }
-        let before = self.sessions.borrow().len();
+        let before = self.clients();
         // nothing is left to be told twice: an error here is the deadline
         let _ = tokio::time::timeout(deadline, self.until_empty()).await;
-        let left = self.sessions.borrow().len();
-        for session in self.sessions.borrow().values() {
-            session.abort();
-        }
+        let left = self.clients();
+        self.sessions.borrow().values().for_each(|session| session.abort());
+        self.arrivals.abort();
         self.until_empty().await;
         Drained { finished: (before - left) as u64, aborted: left as u64 }
     }
 
+    pub(super) fn next_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    fn clients(&self) -> usize {
+        self.sessions.borrow().len() + self.arrivals.len()
+    }
+
     async fn until_empty(&self) {
         loop {
-            let ended = self.session_ended.notified();
-            if self.sessions.borrow().is_empty() {
+            let ended = self.client_ended.notified();
+            if self.clients() == 0 {
                 return;
             }
             ended.await;
@@ -360,9 +386,9 @@ struct Listening {
 }
 
 /// A connection counted at its worker and its listener for as long as this lives.
-struct Open {
+pub(super) struct Open {
     worker: Rc<Worker>,
-    listener: Arc<ListenerState>,
+    pub(super) listener: Arc<ListenerState>,
 }
 
 impl Open {
@@ -380,7 +406,7 @@ impl Drop for Open {
 }
 
 /// A session in its worker's list, also when its task panics.
-struct Registered {
+pub(super) struct Registered {
     id: u64,
     open: Open,
 }
@@ -391,12 +417,12 @@ impl Drop for Registered {
         let session = worker.sessions.borrow_mut().remove(&self.id);
         // it may hold an exchange, which holds the session
         drop(session.and_then(|session| session.take_tunnel()));
-        worker.session_ended.notify_waiters();
+        worker.client_ended.notify_waiters();
     }
 }
 
 /// Tells a client that the listener is full.
-async fn too_many(mut stream: TcpStream, session: Rc<Session>, open: Open) {
+async fn too_many(mut stream: ClientStream, session: Rc<Session>, open: Open) {
     goodbye::refuse(&mut stream, &Rejection::TooManyConnections, &session).await;
     // it no longer counts while its last bytes are taken in
     drop(open);
@@ -418,6 +444,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::exchange::Exchange;
+    use crate::listener::ListenerSettings;
     use crate::telemetry::metrics::{Format, scrape};
     use policy::config::GatewayConfig;
     use serde_json::{Value, json};
@@ -440,9 +467,11 @@ mod tests {
     /// An exchange with a client whose request had no head.
     fn exchange(worker: &Rc<Worker>) -> Box<Exchange> {
         let address = SocketAddr::from(([127, 0, 0, 1], 8080));
-        let listener = ListenerState { id: ListenerId::next(), address, connections: Default::default() };
-        let limits = worker.limits(&worker.table().unwrap());
-        Exchange::headless(Rc::new(Session::new(worker.clone(), Arc::new(listener), address, limits)))
+        let table = worker.table().unwrap();
+        let settings = Arc::new(ListenerSettings::new(&table.listeners[0], None));
+        let listener = Arc::new(ListenerState::new(address, settings.clone()));
+        let limits = worker.limits(&table);
+        Exchange::headless(Rc::new(Session::new(worker.clone(), listener, settings, address, limits)))
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! Health, breakers and limits in every format: one line where instances agree, one for each state where not.
 
 use crate::support::{Fake, Script};
-use gatewayctl::command::status::{breakers, fleet, health::Health, issuers, limits, routes, table, targets};
+use gatewayctl::command::status::{
+    breakers, fleet, health::Health, issuers, limits, listeners, routes, table, targets,
+};
 use gatewayctl::output::{Format, Resource, render};
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -319,6 +321,46 @@ fn issuers_say_whose_keys_are_there_and_why_not() {
         [
             "there are no keys of tokens from https://id.example/keys on 1/3 dp-3: Connection refused (os error 111)",
             "the keys of tokens are old ones from https://id.example/keys on 1/3 dp-2: status 500",
+        ]
+    );
+}
+
+fn listener(problem: &str, expires_in_days: &[i64]) -> ListenerStatus {
+    let certificate = |(at, days): (usize, &i64)| CertificateStatus {
+        path: format!("/etc/tls/{at}.pem"),
+        names: vec![format!("{at}.test"), format!("www.{at}.test")],
+        not_after_ms: NOW_MS + days * 86_400_000,
+    };
+    ListenerStatus {
+        name: "https".to_owned(),
+        address: "10.0.0.7:8443".to_owned(),
+        protocols: vec!["h2".to_owned(), "http1".to_owned()],
+        connections: 7,
+        turned_away: 1,
+        tls: true,
+        certificates: expires_in_days.iter().enumerate().map(certificate).collect(),
+        problem: problem.to_owned(),
+    }
+}
+
+#[test]
+fn listeners_say_which_certificates_they_show_and_for_how_long_they_hold() {
+    let told = |listener| InstanceStatus { listeners: vec![listener], ..InstanceStatus::default() };
+    let status = fleet_of(vec![
+        told(listener("", &[60, 80])),
+        told(listener("/etc/tls/0.key: its private key is not that of /etc/tls/0.pem", &[5, 80])),
+        told(listener("/etc/tls/0.pem: it cannot be read", &[])),
+    ]);
+    let listeners = listeners::listeners(&status);
+    assert_snapshot!("listeners_table", text(&listeners, Format::Table));
+    assert_snapshot!("listeners_json", text(&listeners[..2], Format::Json));
+    let fleet = fleet::fleet(&status, &table(&status).unwrap());
+    let complaints: Vec<_> = fleet.problems.iter().filter(|one| one.starts_with("listener ")).collect();
+    assert_eq!(
+        complaints,
+        [
+            "listener https on 1/3 dp-3: /etc/tls/0.pem: it cannot be read",
+            "listener https on 1/3 dp-2: /etc/tls/0.key: its private key is not that of /etc/tls/0.pem",
         ]
     );
 }

@@ -74,6 +74,7 @@ fn asked(headers: &[(&str, &str)]) -> Explain {
         target: "/users/7".to_owned(),
         headers: headers.iter().map(field).collect(),
         peer: "10.0.0.9".to_owned(),
+        listener: String::new(),
     }
 }
 

@@ -32,6 +32,7 @@ fn config() -> GatewayConfig {
     let targets = vec![target(USERS, 3), target("http://127.0.0.1:8082", 0)];
     GatewayConfig {
         server: ServerConfig::default(),
+        listeners: Vec::new(),
         upstreams: vec![UpstreamConfig { targets, ..upstream }],
         routes: vec![
             yaml("{name: user-service, hosts: [api.example.com], prefix: /api/v1/users, upstream: users}"),

@@ -7,6 +7,7 @@ mod escape;
 mod form;
 mod names;
 
+use crate::client_certificate::ClientCertificate;
 use crate::config::leaf::TargetAddr;
 use crate::filter::logging::{LogFormat, LogSchema};
 use form::{Form, Json, Text};
@@ -46,6 +47,8 @@ pub struct Record<'a> {
     pub request_id: &'a str,
     /// Who asked.
     pub consumer: Option<&'a str>,
+    /// What the client has shown to its listener, and what holds.
+    pub client_certificate: Option<&'a ClientCertificate>,
     /// By which it was served; 0 before the first one.
     pub config_version: u64,
     /// The name of the route that took it.
@@ -106,6 +109,8 @@ fn fields<F: Form>(mut line: F, names: &Names, time: &[u8], of: &Record<'_>) {
         (&names.route, of.route),
         (&names.reason, of.reason),
         (&names.consumer, of.consumer),
+        (&names.client_cert_subject, of.client_certificate.map(|shown| &*shown.subject)),
+        (&names.client_cert_fingerprint, of.client_certificate.map(|shown| &*shown.fingerprint)),
     ];
     for (name, value) in known {
         if let Some(value) = value {

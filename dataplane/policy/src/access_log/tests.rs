@@ -28,6 +28,7 @@ fn usual(target: &TargetAddr) -> Record<'_> {
         client_ip: IpAddr::from([10, 0, 0, 9]),
         request_id: REQUEST_ID,
         consumer: None,
+        client_certificate: None,
         config_version: 12,
         route: Some("users"),
         target: Some(target),
@@ -56,6 +57,7 @@ fn bare() -> Record<'static> {
         client_ip: "2001:db8::1".parse().expect("an address"),
         request_id: REQUEST_ID,
         consumer: None,
+        client_certificate: None,
         config_version: 0,
         route: None,
         target: None,
@@ -70,11 +72,15 @@ fn bare() -> Record<'static> {
     }
 }
 
+static BATCH: ClientCertificate =
+    ClientCertificate { subject: String::new(), names: String::new(), fingerprint: String::new() };
+
 /// With everything that a line can have.
 fn full(target: &TargetAddr) -> Record<'_> {
     Record {
         query: Some("a=1&token=***"),
         consumer: Some("batch"),
+        client_certificate: Some(&BATCH),
         reason: Some("connect_failed"),
         error: Some("Connection refused (os error 111)"),
         status: 502,
@@ -357,11 +363,13 @@ proptest! {
     fn every_line_is_one_object_that_says_what_went_in(
         (method, path, error) in (any_text(), any_text(), any_text()),
         (query, request_id, consumer) in (proptest::option::of(any_text()), any_text(), any_text()),
+        subject in any_text(),
         (host, agent) in (proptest::option::of(any_bytes()), proptest::option::of(any_bytes())),
         (nanos, status, bytes_out) in (any::<u64>(), 100u16..600, any::<u64>()),
         schema in select(vec![LogSchema::Default, LogSchema::Otel]),
     ) {
         let target = target();
+        let certificate = ClientCertificate { subject: subject.clone(), ..BATCH.clone() };
         let of = Record {
             unix_nanos: nanos,
             method: &method,
@@ -371,6 +379,7 @@ proptest! {
             user_agent: agent.as_deref(),
             request_id: &request_id,
             consumer: Some(&consumer),
+            client_certificate: Some(&certificate),
             error: Some(&error),
             status,
             bytes_out,
@@ -389,6 +398,7 @@ proptest! {
             (key("error", "error.message"), error.as_bytes(), LONGEST_TEXT),
             (key("request_id", "gateway.request_id"), request_id.as_bytes(), LONGEST_TEXT),
             (key("consumer", "enduser.id"), consumer.as_bytes(), LONGEST_TEXT),
+            (key("client_cert_subject", "tls.client.subject"), subject.as_bytes(), LONGEST_TEXT),
             (key("user_agent", "user_agent.original"), agent.as_deref().unwrap_or_default(), LONGEST_TEXT),
         ];
         for (key, bytes, longest) in texts {

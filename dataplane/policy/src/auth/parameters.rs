@@ -62,6 +62,7 @@ mod tests {
         let jwt = |from: &str| filter(&format!("auth: {{type: jwt, secret: s, from: '{from}'}}"));
         let config = GatewayConfig {
             server: ServerConfig::default(),
+            listeners: Vec::new(),
             upstreams: Vec::new(),
             routes: Vec::new(),
             global_filters: vec![jwt("query:t"), jwt("query:sign in"), jwt("cookie:c"), jwt("query:t")],

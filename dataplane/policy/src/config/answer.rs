@@ -116,12 +116,17 @@ impl FromStr for RedirectTo {
 
 impl RedirectConfig {
     pub(crate) fn check(&self) -> Result<(), Fault> {
-        match self.status {
-            301 | 302 | 303 | 307 | 308 => Ok(()),
-            other => Err(Fault::new(format!("{other} does not send a client elsewhere")).at("status").help(
-                "308 and 307 keep the method (for good, for now); 301, 302 and 303 may change it to GET",
-            )),
-        }
+        redirects(self.status)
+    }
+}
+
+/// Whether a status can stand with `Location`.
+pub(crate) fn redirects(status: u16) -> Result<(), Fault> {
+    match status {
+        301 | 302 | 303 | 307 | 308 => Ok(()),
+        other => Err(Fault::new(format!("{other} does not send a client elsewhere"))
+            .at("status")
+            .help("308 and 307 keep the method (for good, for now); 301, 302 and 303 may change it to GET")),
     }
 }
 
@@ -175,7 +180,7 @@ impl TryFrom<v1::Respond> for RespondConfig {
     }
 }
 
-fn status_of(wire: u32) -> Result<u16, Fault> {
+pub(super) fn status_of(wire: u32) -> Result<u16, Fault> {
     u16::try_from(wire).map_err(|_| Fault::new("is no status").at("status"))
 }
 

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod health;
 pub mod leaf;
+pub mod listener;
 pub mod load;
 mod schema;
 pub mod wire;
@@ -16,6 +17,7 @@ use crate::filter::FilterConfig;
 use answer::{RedirectConfig, RespondConfig};
 use health::{HealthCheckConfig, OnAllUnhealthy, OutlierConfig};
 use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
+use listener::{HttpProtocol, ListenerConfig, ListenerTlsConfig, ProxyProtocol, RedirectHttpsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +25,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// The default listener and the limits of its connections.
+    /// The default listener, and the limits of the connections of all listeners.
     #[serde(default)]
     pub server: ServerConfig,
+    /// Further listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerConfig>,
     /// Named groups of targets, for routes that share them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<UpstreamConfig>,
@@ -37,12 +42,26 @@ pub struct GatewayConfig {
     pub global_filters: Vec<FilterConfig>,
 }
 
-/// The default listener.
+/// The default listener, and the limits of the connections of all listeners.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
     /// TCP port; 0 takes any free one, which the instance reports (for tests).
     pub port: u16,
+    /// As of any listener.
+    pub protocols: Vec<HttpProtocol>,
+    /// As of any listener.
+    pub proxy_protocol: ProxyProtocol,
+    /// As of any listener.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "leaf::Network::list")]
+    #[schemars(with = "Vec<leaf::Network>")]
+    pub proxy_protocol_from: Vec<ipnet::IpNet>,
+    /// As of any listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTlsConfig>,
+    /// As of any listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_https: Option<RedirectHttpsConfig>,
     /// The whole request, head and body, must have arrived by then: 408.
     pub read_timeout: Duration,
     /// A client that takes no byte of the response for this long is disconnected.
@@ -59,7 +78,7 @@ pub struct ServerConfig {
     pub max_target_bytes: ByteSize,
     /// The request body: 413; 0 for no limit.
     pub max_body_bytes: ByteSize,
-    /// Client connections of the listener on one instance; 0 for no limit.
+    /// Client connections of each listener on one instance; 0 for no limit.
     pub max_connections: u64,
     /// Peers whose `X-Forwarded-*` headers are believed.
     #[serde(deserialize_with = "leaf::Network::list")]
@@ -75,6 +94,11 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             port: 8080,
+            protocols: listener::every_protocol(),
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_protocol_from: Vec::new(),
+            tls: None,
+            redirect_https: None,
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),

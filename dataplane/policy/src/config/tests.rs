@@ -3,6 +3,7 @@
 use super::answer::{RedirectConfig, RespondConfig};
 use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent, Secret};
+use super::listener::tests::{listener, server};
 use super::*;
 use crate::filter::Scope;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig, JwtKeys, TokenSource};
@@ -125,6 +126,7 @@ fn sample() -> GatewayConfig {
     let route = RouteConfig { hosts: vec![HostPattern::Exact("a.example".into())], ..bare_route("a") };
     GatewayConfig {
         server: ServerConfig::default(),
+        listeners: Vec::new(),
         upstreams: Vec::new(),
         routes: vec![route],
         global_filters: Vec::new(),
@@ -544,38 +546,15 @@ fn respond() -> impl Strategy<Value = RespondConfig> {
     })
 }
 
-fn server() -> impl Strategy<Value = ServerConfig> {
-    let network = select(vec!["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"])
-        .prop_map(|text| text.parse().expect("a block"));
-    let times = (duration(), duration(), duration(), duration(), duration(), duration());
-    (any::<u16>(), times, any::<[u64; 4]>(), any::<u32>(), vec(network, 0..4)).prop_map(
-        |(port, times, sizes, max_headers, trusted_proxies)| ServerConfig {
-            port,
-            read_timeout: times.0,
-            write_timeout: times.1,
-            idle_timeout: times.2,
-            header_timeout: times.3,
-            max_header_bytes: ByteSize(sizes[0]),
-            max_headers,
-            max_target_bytes: ByteSize(sizes[1]),
-            max_body_bytes: ByteSize(sizes[2]),
-            max_connections: sizes[3],
-            trusted_proxies,
-            drain_delay: times.4,
-            drain_timeout: times.5,
-        },
-    )
-}
-
 fn any_config() -> impl Strategy<Value = GatewayConfig> {
-    (server(), vec(upstream(), 0..3), vec(route(), 0..4), vec(filter(), 0..4)).prop_map(
-        |(server, upstreams, routes, global_filters)| GatewayConfig {
+    (server(), vec(listener(), 0..3), vec(upstream(), 0..3), vec(route(), 0..4), vec(filter(), 0..4))
+        .prop_map(|(server, listeners, upstreams, routes, global_filters)| GatewayConfig {
             server,
+            listeners,
             upstreams,
             routes,
             global_filters,
-        },
-    )
+        })
 }
 
 proptest! {

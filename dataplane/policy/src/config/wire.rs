@@ -5,6 +5,7 @@
 
 use super::health;
 use super::leaf::{ByteSize, Duration, Fault, HashOn, HeaderMatch, Network, QueryMatch, TargetAddr};
+use super::listener::{DEFAULT_LISTENER, ListenerConfig};
 use super::{BalancerKind, GatewayConfig, RouteConfig, ServerConfig, TargetConfig, UpstreamConfig};
 use crate::filter::FilterConfig;
 use proto::v1;
@@ -62,7 +63,7 @@ pub(crate) fn required<T>(key: &str, message: Option<T>) -> Result<T, Fault> {
 }
 
 /// A message that may be absent.
-fn below<W, T>(key: &str, message: Option<W>) -> Result<Option<T>, WireError>
+pub(crate) fn below<W, T>(key: &str, message: Option<W>) -> Result<Option<T>, WireError>
 where
     T: TryFrom<W>,
     WireError: From<T::Error>,
@@ -86,9 +87,11 @@ where
 }
 
 impl From<&GatewayConfig> for v1::RouteTable {
-    fn from(GatewayConfig { server, upstreams, routes, global_filters }: &GatewayConfig) -> Self {
+    fn from(config: &GatewayConfig) -> Self {
+        let GatewayConfig { server, listeners, upstreams, routes, global_filters } = config;
         Self {
             server: Some(server.into()),
+            listeners: listeners.iter().map(v1::Listener::from).collect(),
             upstreams: upstreams.iter().map(v1::Upstream::from).collect(),
             routes: routes.iter().map(v1::Route::from).collect(),
             global_filters: global_filters.iter().map(v1::Filter::from).collect(),
@@ -100,11 +103,12 @@ impl TryFrom<v1::RouteTable> for GatewayConfig {
     type Error = WireError;
 
     fn try_from(wire: v1::RouteTable) -> Result<Self, WireError> {
-        let v1::RouteTable { server, upstreams, routes, global_filters } = wire;
+        let v1::RouteTable { server, listeners, upstreams, routes, global_filters } = wire;
         Ok(Self {
             server: required("server", server)?
                 .try_into()
                 .map_err(|error: WireError| error.below("server"))?,
+            listeners: convert_all("listeners", listeners)?,
             upstreams: convert_all("upstreams", upstreams)?,
             routes: convert_all("routes", routes)?,
             global_filters: convert_all::<_, FilterConfig>("global_filters", global_filters)?,
@@ -114,8 +118,14 @@ impl TryFrom<v1::RouteTable> for GatewayConfig {
 
 impl From<&ServerConfig> for v1::Server {
     fn from(config: &ServerConfig) -> Self {
+        // destructured in `listener`: protocols … redirect_https
         let ServerConfig {
             port,
+            protocols: _,
+            proxy_protocol: _,
+            proxy_protocol_from: _,
+            tls: _,
+            redirect_https: _,
             read_timeout,
             write_timeout,
             idle_timeout,
@@ -143,6 +153,7 @@ impl From<&ServerConfig> for v1::Server {
             trusted_proxies: texts(trusted_proxies),
             drain_delay_ms: drain_delay.as_millis(),
             drain_timeout_ms: drain_timeout.as_millis(),
+            listener: Some((&config.listener()).into()),
         }
     }
 }
@@ -165,10 +176,28 @@ impl TryFrom<v1::Server> for ServerConfig {
             trusted_proxies,
             drain_delay_ms,
             drain_timeout_ms,
+            listener,
         } = wire;
+        // absent in what an earlier version has stored
+        let listener = listener.unwrap_or_else(|| (&ServerConfig::default().listener()).into());
+        let listener = ListenerConfig::from_wire(DEFAULT_LISTENER.to_owned(), port, listener)?;
+        let ListenerConfig {
+            name: _,
+            port,
+            protocols,
+            proxy_protocol,
+            proxy_protocol_from,
+            tls,
+            redirect_https,
+        } = listener;
         let blocks = parse_all("trusted_proxies", &trusted_proxies)?;
         Ok(Self {
-            port: u16::try_from(port).map_err(|_| Fault::new(format!("{port} is not a port")).at("port"))?,
+            port,
+            protocols,
+            proxy_protocol,
+            proxy_protocol_from,
+            tls,
+            redirect_https,
             read_timeout: millis("read_timeout", read_timeout_ms)?,
             write_timeout: millis("write_timeout", write_timeout_ms)?,
             idle_timeout: millis("idle_timeout", idle_timeout_ms)?,

@@ -43,7 +43,7 @@ codes! {
     BAD_VALUE = 1104, "a value that its key cannot have";
     UNKNOWN_VALUE = 1105, "a value that is not one of the few its key can have";
     // meaning
-    DUPLICATE_NAME = 1201, "two routes, or two upstreams, of one name";
+    DUPLICATE_NAME = 1201, "two routes, upstreams or listeners of one name";
     BAD_NAME = 1202, "a name that is empty, too long, or holds other characters than letters, digits, `.`, `_` and `-`";
     UNKNOWN_UPSTREAM = 1203, "a route refers to an upstream that does not exist";
     BACKEND = 1204, "a route has none of `targets`, `upstream`, `redirect` and `respond`, or several";
@@ -59,6 +59,7 @@ codes! {
     OUT_OF_RANGE = 1214, "a number outside of its limits";
     DUPLICATE_FILTER = 1215, "a filter stands twice in one list";
     FILTER_SETTINGS = 1217, "settings of a filter that do not make sense together";
+    DUPLICATE_PORT = 1218, "two listeners of one port";
     // allowed, but hardly meant: warnings
     UNUSED_UPSTREAM = 1901, "an upstream that no route uses";
     ODD_METHOD = 1902, "a method that nobody has registered, and that is nearly one that is";
@@ -68,6 +69,7 @@ codes! {
     LISTEN = 2001, "an instance cannot listen on a port of the config";
     SNAPSHOT = 2002, "an instance cannot use a snapshot: its hash, its cluster, or something in it that this version does not know";
     LOG_OUTPUT = 2003, "an instance cannot write a file of the access log";
+    TLS_FILE = 2004, "an instance cannot use a certificate, a key or another file of TLS";
     TOO_MANY = 9001, "there are more errors than are shown";
     UNKNOWN = 9999, "a code that this version does not know";
 }

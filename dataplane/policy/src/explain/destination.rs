@@ -9,6 +9,8 @@ use crate::concurrency::Concurrency;
 use crate::filter::FilterKind;
 use crate::filter::headers::Vars;
 use crate::filter::retry::RetryConfig;
+use crate::forwarded::Client;
+use crate::headers::Host;
 use crate::rejection::Rejection;
 use crate::table::{Answer, Route, Scoped};
 use crate::upstream::NoPick;
@@ -58,9 +60,40 @@ impl Telling<'_> {
     /// What the gateway says in place of a target.
     fn answer(&mut self, route: &Route, answer: &Answer, routed: &Routed<'_>, target: &Uri) -> End {
         let vars = Vars { path: target.path(), ..vars(route, routed) };
-        let (parts, _) = answer.response(&vars, target.query()).into_parts();
-        self.step(answer.reason(), Says::Answer, format!("the route answers {} itself", parts.status));
-        let title = "the route answers by itself";
+        self.answered(answer, &vars, target.query(), "the route answers by itself")
+    }
+
+    /// What the listener says whatever is asked.
+    pub(super) fn redirected(
+        &mut self,
+        answer: &Answer,
+        client: &Client,
+        host: &Host<'_>,
+        path: &str,
+    ) -> End {
+        let parts = &self.asked.parts;
+        let vars = Vars {
+            client_certificate: None,
+            client_ip: client.ip,
+            consumer: None,
+            host: &host.name,
+            method: parts.method.as_str(),
+            path,
+            request_id: "",
+            route: "",
+        };
+        self.answered(answer, &vars, parts.uri.query(), "the listener sends every request to https")
+    }
+
+    fn answered(
+        &mut self,
+        answer: &Answer,
+        vars: &Vars<'_>,
+        query: Option<&str>,
+        title: &'static str,
+    ) -> End {
+        let (parts, _) = answer.response(vars, query).into_parts();
+        self.step(answer.reason(), Says::Answer, format!("{title}: {}", parts.status));
         End::Answered {
             status: parts.status,
             reason: answer.reason(),

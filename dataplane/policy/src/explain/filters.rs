@@ -238,6 +238,7 @@ pub(super) fn header_changes(rules: &HeaderRules, route: &Route, routed: &Routed
 /// What headers and redirects with variables may name; the request has no id before it is sent.
 pub(super) fn vars<'r>(route: &'r Route, routed: &'r Routed<'_>) -> Vars<'r> {
     Vars {
+        client_certificate: None,
         client_ip: routed.client.ip,
         consumer: routed.caller.caller().map(|caller| &*caller.name),
         host: &routed.host.name,

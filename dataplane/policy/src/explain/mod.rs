@@ -33,6 +33,8 @@ pub struct Question {
     pub parts: Parts,
     /// From where.
     pub peer: IpAddr,
+    /// By which listener.
+    pub listener: String,
 }
 
 /// What would become of it, and why.
@@ -305,7 +307,7 @@ impl<'a> Telling<'a> {
 
     /// The way of a request, as the data plane's proxy goes it; the name of the upstream that it reaches.
     fn forward(&mut self) -> Result<String, End> {
-        let Question { parts, peer } = self.asked;
+        let Question { parts, peer, listener } = self.asked;
         let path = self.path()?;
         let inbound = Inbound::examine(&parts.headers, &parts.method, parts.version);
         let inbound =
@@ -324,6 +326,10 @@ impl<'a> Telling<'a> {
         let client = forwarded::client_address(*peer, &parts.headers, &self.table.server.trusted_proxies);
         self.seen.client = client.ip.to_string();
         self.seen.peer_is_trusted = client.peer_is_trusted;
+        let listener = self.table.listeners.iter().find(|one| one.config.name == *listener);
+        if let Some(answer) = listener.and_then(|listener| listener.redirect(&client, &parts.headers)) {
+            return Err(self.redirected(answer, &client, &host, &path));
+        }
         let route = self.find(&host, &path)?;
         let mut routed =
             Routed { parts: parts.clone(), inbound, client, host, path: &path, caller: Who::Known(None) };

@@ -1,6 +1,7 @@
 //! Explanations and questions on the wire.
 
 use super::{Destination, Explanation, Question, Rival, Says, Seen, Step, TargetSeen, Verdict};
+use crate::config::listener::DEFAULT_LISTENER;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use proto::v1::{self, explanation::Verdict as WireVerdict};
@@ -33,17 +34,19 @@ impl Question {
             let value: HeaderValue = value.parse().map_err(|_| unreadable("a header value", value))?;
             parts.headers.append(header, value);
         }
-        Ok(Self { parts, peer })
+        Ok(Self { parts, peer, listener: DEFAULT_LISTENER.to_owned() })
     }
 }
 
 impl TryFrom<v1::Explain> for Question {
     type Error = Unreadable;
 
-    fn try_from(v1::Explain { method, target, headers, peer }: v1::Explain) -> Result<Self, Unreadable> {
+    fn try_from(wire: v1::Explain) -> Result<Self, Unreadable> {
+        let v1::Explain { method, target, headers, peer, listener } = wire;
         let headers: Vec<_> = headers.into_iter().map(|field| (field.name, field.value)).collect();
         let peer = peer.parse().map_err(|_| Unreadable(format!("{peer:?} is not an address")))?;
-        Self::new(&method, &target, &headers, peer)
+        let question = Self::new(&method, &target, &headers, peer)?;
+        Ok(if listener.is_empty() { question } else { Self { listener, ..question } })
     }
 }
 

@@ -19,6 +19,8 @@ use std::time::Duration;
 pub enum Rejection {
     /// The request head does not parse or breaks RFC 9112.
     MalformedRequest,
+    /// Plain HTTP on a port that speaks TLS.
+    PlainText,
     /// No, several, or an unusable `Host`, or one that contradicts the target.
     InvalidHost,
     /// The request target is not origin-form or absolute-form, or holds what cannot be normalised without doubt.
@@ -102,8 +104,9 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, for tests and for metrics that start at zero.
-    pub const ALL: [Rejection; 35] = [
+    pub const ALL: [Rejection; 36] = [
         Rejection::MalformedRequest,
+        Rejection::PlainText,
         Rejection::InvalidHost,
         Rejection::InvalidTarget,
         Rejection::InvalidFraming,
@@ -148,6 +151,12 @@ impl Rejection {
             R::MalformedRequest => {
                 (S::BAD_REQUEST, "malformed_request", "http_request_error", "the request is not valid HTTP")
             }
+            R::PlainText => (
+                S::BAD_REQUEST,
+                "plain_text",
+                "http_request_error",
+                "this port speaks TLS: the request must be made by https",
+            ),
             R::InvalidHost => (
                 S::BAD_REQUEST,
                 "invalid_host",
@@ -365,6 +374,7 @@ impl Rejection {
         matches!(
             self,
             Rejection::MalformedRequest
+                | Rejection::PlainText
                 | Rejection::InvalidHost
                 | Rejection::InvalidTarget
                 | Rejection::InvalidFraming

@@ -1,6 +1,7 @@
 //! What the gateway answers where a route has no target.
 
 use crate::config::RouteConfig;
+use crate::config::listener::RedirectHttpsConfig;
 use crate::filter::headers::{Template, Vars};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
@@ -16,6 +17,8 @@ pub enum Answer {
         keeps_query: bool,
         /// 3xx.
         status: StatusCode,
+        /// Why.
+        reason: &'static str,
     },
     /// The client is told the same each time.
     Respond {
@@ -33,7 +36,12 @@ impl Answer {
         let status = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(redirect) = &config.redirect {
             let (to, keeps_query) = (redirect.to.template().clone(), !redirect.to.has_query());
-            return Some(Self::Redirect { to, keeps_query, status: status(redirect.status) });
+            return Some(Self::Redirect {
+                to,
+                keeps_query,
+                status: status(redirect.status),
+                reason: "redirect",
+            });
         }
         let respond = config.respond.as_ref()?;
         let content_type = HeaderValue::from_str(&respond.content_type)
@@ -41,10 +49,16 @@ impl Answer {
         Some(Self::Respond { status: status(respond.status), body: respond.body.clone(), content_type })
     }
 
+    /// The same host, path and query by https.
+    pub(super) fn to_https(config: &RedirectHttpsConfig) -> Self {
+        let status = StatusCode::from_u16(config.status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+        Self::Redirect { to: config.location(), keeps_query: true, status, reason: "redirect_https" }
+    }
+
     /// Why the gateway answers: in the access log and in metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Redirect { .. } => "redirect",
+            Self::Redirect { reason, .. } => reason,
             Self::Respond { .. } => "respond",
         }
     }
@@ -53,7 +67,7 @@ impl Answer {
     pub fn response(&self, vars: &Vars<'_>, query: Option<&str>) -> Response<String> {
         let mut response = Response::new(String::new());
         match self {
-            Self::Redirect { to, keeps_query, status } => {
+            Self::Redirect { to, keeps_query, status, reason: _ } => {
                 *response.status_mut() = *status;
                 if let Some(location) = location(to, vars, query.filter(|_| *keeps_query)) {
                     response.headers_mut().insert(LOCATION, location);
@@ -88,6 +102,7 @@ mod tests {
     fn answer(route: serde_json::Value, path: &str, query: Option<&str>) -> Response<String> {
         let config: RouteConfig = serde_json::from_value(route).unwrap();
         let vars = Vars {
+            client_certificate: None,
             client_ip: "192.0.2.1".parse().unwrap(),
             consumer: None,
             host: "a.example",

@@ -4,6 +4,7 @@ mod answer;
 mod chain;
 mod check;
 mod guard;
+mod listener;
 mod logs;
 mod warn;
 
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use answer::Answer;
 pub use chain::{Chain, Edge};
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
+pub use listener::Listener;
 pub use logs::LogDestination;
 pub(crate) use warn::warnings;
 
@@ -39,8 +41,10 @@ pub struct RouteTable {
     pub version: u64,
     /// The snapshot's sha256, lower-case hex; empty for a table that was only validated.
     pub sha256: String,
-    /// The listener and its limits.
+    /// The limits of connections, and whom to trust.
     pub server: ServerConfig,
+    /// That of `server` first, then in the order of the config.
+    pub listeners: Vec<Arc<Listener>>,
     /// Every upstream, inline ones included.
     pub upstreams: Vec<Arc<Upstream>>,
     /// The services that `forward_auth` filters ask: an upstream for each address.
@@ -130,6 +134,11 @@ impl RouteTable {
             version: 0,
             sha256: String::new(),
             server: config.server.clone(),
+            listeners: config
+                .every_listener()
+                .into_iter()
+                .map(|one| Arc::new(Listener::build(one)))
+                .collect(),
             upstreams: upstreams.all,
             services: services.all,
             routes,

@@ -47,7 +47,7 @@ impl Fixture {
         let gateway = Gateway::new("edge-1".to_owned());
         let workers = Arc::new(crate::worker::Workers::spawn(1, gateway.clone()).unwrap());
         let board = Board::default();
-        let listeners = Listeners::new(Ipv4Addr::LOCALHOST.into(), workers, 1);
+        let listeners = Listeners::new(Ipv4Addr::LOCALHOST.into(), gateway.clone(), workers, 1);
         let disk = Disk::open(dir.path().to_owned()).unwrap();
         let activation = Activation::new(gateway.clone(), listeners, disk, board.clone());
         Self { dir, gateway, board, activation }

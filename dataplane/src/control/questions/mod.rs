@@ -83,6 +83,9 @@ fn offer(outbox: &mpsc::Sender<DataPlaneMessage>, id: u64, says: Says) {
 fn explained(gateway: &Gateway, question: v1::Explain) -> Result<Explanation, String> {
     let question = Question::try_from(question).map_err(|error| error.to_string())?;
     let table = gateway.table().ok_or_else(|| "it has no config yet".to_owned())?;
+    if !table.listeners.iter().any(|listener| listener.config.name == question.listener) {
+        return Err(format!("it has no listener `{}`", question.listener));
+    }
     let unix_seconds = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
     let moment = AuthContext { now: clock::now(), unix_seconds };
     let mut told = explain(&table, &question, Some(gateway.via()), &moment);

@@ -130,11 +130,14 @@ fn a_table(rng: &mut Rng, targets: &[String]) -> RouteTable {
     } else {
         json!([])
     };
-    let server = if rng.bool() {
+    let mut server = if rng.bool() {
         json!({"trusted_proxies": ["127.0.0.1"]})
     } else {
         json!({"max_body_bytes": "100B"})
     };
+    if rng.u8(..10) == 0 {
+        server["redirect_https"] = json!({"port": 8443});
+    }
     let mut built = None;
     for at in 0..rng.usize(1..7) {
         let route = a_route(rng, at, targets);
@@ -275,6 +278,7 @@ fn a_request(rng: &mut Rng) -> Asked {
         target: format!("{path}{query}"),
         headers: headers.collect(),
         peer: "127.0.0.1".to_owned(),
+        listener: String::new(),
     };
     Asked { question, body }
 }
@@ -310,7 +314,7 @@ struct Happened {
 }
 
 async fn happened(served: &Served, asked: &Asked) -> Happened {
-    let v1::Explain { method, target, headers, peer: _ } = &asked.question;
+    let v1::Explain { method, target, headers, peer: _, listener: _ } = &asked.question;
     let fields: String =
         headers.iter().map(|HeaderField { name, value }| format!("{name}: {value}\r\n")).collect();
     let mut client = RawClient::connect(served.address).await;

@@ -171,6 +171,7 @@ fn record<'a>(of: &Exchanged<'a>, query: Option<&'a str>) -> Record<'a> {
         client_ip: of.client_ip,
         request_id: of.request_id,
         consumer: of.consumer,
+        client_certificate: of.client_certificate,
         config_version: of.table.map_or(0, |table| table.version),
         route: of.route.map(|route| &*route.name),
         target: last.and_then(|last| targets.get(last.target)).map(|target| &target.addr),

@@ -4,6 +4,7 @@
 //! along, and each worker has its own place in them.
 
 mod count;
+mod listeners;
 mod page;
 mod pairs;
 mod process;

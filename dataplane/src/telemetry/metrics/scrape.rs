@@ -4,7 +4,7 @@ use super::count::{Exemplars, Sum};
 use super::page::{Family, Format, Kind, Labels, Page};
 use super::pairs::OTHER;
 use super::series::{OfRoute, RETRY_OUTCOMES, RouteSeries, TableSeries, UpstreamSeries};
-use super::{APPLIED, Metrics, process};
+use super::{APPLIED, Metrics, listeners, process};
 use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::telemetry::access_log::LineCounts;
 use http::StatusCode;
@@ -34,6 +34,7 @@ pub(crate) fn scrape(gateway: &Gateway, format: Format, now: Now) -> String {
         pools(&mut page, gateway, serving);
     }
     connections(&mut page, &workers);
+    listeners::write(&mut page, &gateway.listeners());
     config(&mut page, metrics, serving.as_deref());
     telemetry(&mut page, gateway);
     let build = [("version", env!("CARGO_PKG_VERSION")), ("gateway", gateway.instance())];

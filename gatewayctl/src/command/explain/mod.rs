@@ -36,6 +36,9 @@ pub struct Explain {
     /// The address that the request comes from
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     peer: IpAddr,
+    /// The listener that the request comes by; that of `server` when none is named
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     #[command(flatten)]
     asking: Asking,
 }
@@ -75,8 +78,8 @@ pub fn instance(at: &str) -> String {
 
 impl Explain {
     pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let Self { method, url, headers, peer, asking } = self;
-        let question = question::question(method, &url, headers, peer)?;
+        let Self { method, url, headers, peer, listener, asking } = self;
+        let question = question::question(method, &url, headers, peer, listener)?;
         let response = asking.ask(global, Asks::Explain(question.clone())).await?;
         let report = Report::of(&question, response)?;
         let text = match asking.output {

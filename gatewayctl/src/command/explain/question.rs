@@ -21,6 +21,7 @@ pub fn question(
     url: &str,
     headers: Vec<(String, String)>,
     peer: IpAddr,
+    listener: Option<String>,
 ) -> Result<v1::Explain, Failure> {
     let (host, target) = split(url)?;
     let names_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
@@ -28,7 +29,13 @@ pub fn question(
     let headers: Vec<_> = own.into_iter().chain(headers).collect();
     Question::new(&method, &target, &headers, peer).map_err(Failure::usage)?;
     let headers = headers.into_iter().map(|(name, value)| HeaderField { name, value }).collect();
-    Ok(v1::Explain { method, target, headers, peer: peer.to_string() })
+    Ok(v1::Explain {
+        method,
+        target,
+        headers,
+        peer: peer.to_string(),
+        listener: listener.unwrap_or_default(),
+    })
 }
 
 /// Host and target. The path stays as it is typed: how the gateway reads it is a part of the answer.
@@ -80,7 +87,7 @@ mod tests {
     fn a_host_header_goes_before_that_of_the_url() {
         let peer = IpAddr::from([127, 0, 0, 1]);
         let own = vec![("HOST".to_owned(), "b.example".to_owned())];
-        let asked = question("GET".to_owned(), "http://a.example/", own, peer).unwrap();
+        let asked = question("GET".to_owned(), "http://a.example/", own, peer, None).unwrap();
         assert_eq!(asked.headers.len(), 1);
         assert_eq!(asked.headers[0].value, "b.example");
     }

@@ -1,10 +1,11 @@
 //! The fleet in one line: does every instance run the current version, does every target answer, is
-//! no breaker open, are the keys of tokens there?
+//! no breaker open, are the keys of tokens there, do certificates hold?
 
 use super::State;
 use super::breakers::{Breaker, breakers};
 use super::instances::{Instance, instances};
 use super::issuers::{Issuer, issuers};
+use super::listeners::{Listener, listeners};
 use super::targets::verdicts;
 use crate::output::{Resource, Row};
 use jiff::Timestamp;
@@ -38,6 +39,7 @@ pub fn fleet(status: &GetStatusResponse, config: &GatewayConfig) -> Fleet {
     problems.extend(failing.map(|target| format!("{} {}: {}", target.upstream, target.addr, target.reason)));
     problems.extend(breakers(status).iter().filter_map(Breaker::complaint));
     problems.extend(issuers(status).iter().filter_map(Issuer::complaint));
+    problems.extend(listeners(status).iter().filter_map(Listener::complaint));
     if !status.config_problem.is_empty() {
         problems.push(status.config_problem.clone());
     }

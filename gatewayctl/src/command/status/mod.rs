@@ -7,6 +7,7 @@ pub mod health;
 pub mod instances;
 pub mod issuers;
 pub mod limits;
+pub mod listeners;
 mod named;
 pub mod routes;
 pub mod targets;
@@ -59,6 +60,9 @@ enum What {
     /// Issuers of tokens whose keys are fetched: whether they are there, and why not
     #[command(alias = "issuer")]
     Issuers(Issuers),
+    /// Ports on which clients are served: who comes by them, and how long their certificates hold
+    #[command(alias = "listener")]
+    Listeners(Listeners),
     /// Data planes and the version each one runs
     #[command(alias = "instance")]
     Instances(Instances),
@@ -92,6 +96,13 @@ struct Instances {
 struct Issuers {
     /// Only these; every one when none is named
     #[arg(value_name = "URL")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+struct Listeners {
+    /// Only these; every one when none is named
+    #[arg(value_name = "LISTENER")]
     names: Vec<String>,
 }
 
@@ -185,6 +196,9 @@ fn show(
         Some(What::Issuers(Issuers { names })) => {
             list(&named::of(issuers::issuers(status), names)?, format, now)?
         }
+        Some(What::Listeners(Listeners { names })) => {
+            list(&named::of(listeners::listeners(status), names)?, format, now)?
+        }
         Some(What::Versions) | None => {
             let fleet = fleet::fleet(status, &config);
             let exit = if fleet.state == State::Ok { Exit::Yes } else { Exit::No };
@@ -200,6 +214,7 @@ pub fn table(status: &GetStatusResponse) -> Result<GatewayConfig, Failure> {
         let server = ServerConfig::default();
         return Ok(GatewayConfig {
             server,
+            listeners: Vec::new(),
             upstreams: Vec::new(),
             routes: Vec::new(),
             global_filters: Vec::new(),

@@ -15,6 +15,7 @@ mod tree;
 
 pub use mask::masked;
 
+use crate::config::listener::ListenerConfig;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Diagnostic, Label, Problem};
 use crate::filter::FilterConfig;
@@ -123,6 +124,7 @@ impl Settling<'_> {
         if let Some(server) = self.tree.entry(root, "server") {
             self.settle::<ServerConfig>(server);
         }
+        self.settle_items::<ListenerConfig>("listeners");
         self.settle_items::<UpstreamConfig>("upstreams");
         self.settle_items::<RouteConfig>("routes");
         self.settle_items::<FilterConfig>("global_filters");

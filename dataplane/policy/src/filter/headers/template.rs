@@ -1,5 +1,6 @@
 //! The value of a header with variables in it: parsed once, put together for each request.
 
+use crate::client_certificate::ClientCertificate;
 use crate::config::leaf::{Fault, quoted, text_leaf};
 use crate::diagnostic::nearest;
 use http::HeaderValue;
@@ -22,6 +23,9 @@ enum Piece {
 /// What is known about a request when its headers are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variable {
+    ClientCertFingerprint,
+    ClientCertNames,
+    ClientCertSubject,
     ClientIp,
     Consumer,
     Host,
@@ -31,7 +35,10 @@ enum Variable {
     Route,
 }
 
-const VARIABLES: [(&str, Variable); 7] = [
+const VARIABLES: [(&str, Variable); 10] = [
+    ("client_cert_fingerprint", Variable::ClientCertFingerprint),
+    ("client_cert_names", Variable::ClientCertNames),
+    ("client_cert_subject", Variable::ClientCertSubject),
     ("client_ip", Variable::ClientIp),
     ("consumer", Variable::Consumer),
     ("host", Variable::Host),
@@ -44,12 +51,14 @@ const VARIABLES: [(&str, Variable); 7] = [
 text_leaf!(
     Template,
     "a header value",
-    "A header value. `{client_ip}`, `{consumer}`, `{host}`, `{method}`, `{path}`, `{request_id}` and `{route}` stand for what they say of the request; `{{` and `}}` for braces."
+    "A header value. `{client_cert_fingerprint}`, `{client_cert_names}`, `{client_cert_subject}`, `{client_ip}`, `{consumer}`, `{host}`, `{method}`, `{path}`, `{request_id}` and `{route}` stand for what they say of the request; `{{` and `}}` for braces."
 );
 
 /// What the variables stand for in one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Vars<'a> {
+    /// What the client has shown to its listener, and what holds.
+    pub client_certificate: Option<&'a ClientCertificate>,
     /// The client as `trusted_proxies` let it be known.
     pub client_ip: IpAddr,
     /// Who an `auth` filter found the caller to be.
@@ -67,6 +76,14 @@ pub struct Vars<'a> {
 }
 
 impl Template {
+    /// `https://{host}{path}`, with the port that stands behind the host, if any.
+    pub(crate) fn by_https(port: Option<u16>) -> Self {
+        let text = |text: &str| Piece::Text(text.to_owned());
+        let port = port.map(|port| text(&format!(":{port}")));
+        let before = [text("https://"), Piece::Variable(Variable::Host)];
+        Self { pieces: before.into_iter().chain(port).chain([Piece::Variable(Variable::Path)]).collect() }
+    }
+
     /// The value itself, if it has no variables.
     pub(super) fn constant(&self) -> Option<HeaderValue> {
         match self.pieces.as_slice() {
@@ -92,12 +109,15 @@ impl Template {
 impl Variable {
     fn write(self, vars: &Vars<'_>, text: &mut String) -> Option<()> {
         let plain = |byte: u8| matches!(byte, b' '..=b'~');
+        // no two values may look alike once they stand in a header
+        let unambiguous = |byte: u8| plain(byte) && byte != b'%';
         match self {
+            Self::ClientCertFingerprint => push_encoded(text, &vars.client_certificate?.fingerprint, plain),
+            Self::ClientCertNames => push_encoded(text, &vars.client_certificate?.names, plain),
+            Self::ClientCertSubject => push_encoded(text, &vars.client_certificate?.subject, unambiguous),
             Self::ClientIp => write!(text, "{}", vars.client_ip).ok()?,
-            // a name is whatever another system says, and no two may look alike once they stand in a header
-            Self::Consumer => {
-                push_encoded(text, vars.consumer?, |byte| plain(byte) && !matches!(byte, b' ' | b'%'))
-            }
+            // a name is whatever another system says
+            Self::Consumer => push_encoded(text, vars.consumer?, |byte| unambiguous(byte) && byte != b' '),
             Self::Host => push_encoded(text, vars.host, plain),
             Self::Method => push_encoded(text, vars.method, plain),
             Self::Path => push_encoded(text, vars.path, plain),

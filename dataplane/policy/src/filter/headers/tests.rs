@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName as Name, HeaderValue};
 use proptest::prelude::*;
 
 const VARS: Vars<'_> = Vars {
+    client_certificate: None,
     client_ip: std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
     consumer: Some("alice"),
     host: "api.example.com",
@@ -165,7 +166,7 @@ proptest! {
         (consumer, path, id) in (any::<String>(), any::<String>(), any::<String>()),
         (host, method, route) in (any::<String>(), any::<String>(), any::<String>()),
     ) {
-        let vars = Vars { client_ip: VARS.client_ip, consumer: Some(&consumer), host: &host, method: &method,
+        let vars = Vars { client_certificate: None, client_ip: VARS.client_ip, consumer: Some(&consumer), host: &host, method: &method,
             path: &path, request_id: &id, route: &route };
         let mut headers = HeaderMap::new();
         rules("request: {set: {X-A: '{consumer}|{path}|{request_id}|{host}|{method}|{route}'}}")

@@ -3,6 +3,7 @@
 mod answer;
 mod edge;
 mod limit;
+mod listener;
 mod retry;
 mod route;
 mod upstream;
@@ -25,6 +26,7 @@ const MIN_HEADER_BYTES: u64 = 1024;
 pub(super) fn check(config: &GatewayConfig) -> Result<Router, Vec<Problem>> {
     let mut check = Check { config, upstreams: Names::default(), problems: Vec::new() };
     check.server(&config.server);
+    check.listeners();
     check.names();
     for (at, upstream) in config.upstreams.iter().enumerate() {
         check.upstream(&Group::of_upstream(upstream), &UPSTREAMS.index(at));
@@ -42,6 +44,8 @@ pub(super) fn check(config: &GatewayConfig) -> Result<Router, Vec<Problem>> {
     }
 }
 
+const SERVER: Place<'_> = Place::Root.key("server");
+const LISTENERS: Place<'_> = Place::Root.key("listeners");
 const UPSTREAMS: Place<'_> = Place::Root.key("upstreams");
 const ROUTES: Place<'_> = Place::Root.key("routes");
 const GLOBAL_FILTERS: Place<'_> = Place::Root.key("global_filters");
@@ -61,7 +65,7 @@ impl<'a> Check<'a> {
     }
 
     fn server(&mut self, server: &ServerConfig) {
-        let path = Place::Root.key("server");
+        let path = SERVER;
         self.not_zero(&path, "read_timeout", server.read_timeout);
         self.not_zero(&path, "write_timeout", server.write_timeout);
         self.not_zero(&path, "idle_timeout", server.idle_timeout);

@@ -154,10 +154,12 @@ impl Check<'_> {
 
     /// Where requests are sent, or asked about.
     pub(super) fn not_this_gateway(&mut self, addr: &TargetAddr, path: &Place<'_>) {
-        if is_this_gateway(addr, self.config.server.port) {
+        let ports = self.config.listeners.iter().map(|listener| listener.port);
+        if ports.chain([self.config.server.port]).any(|port| is_this_gateway(addr, port)) {
             let problem = Problem::new(Code::SELF_TARGET, *path, format!("`{addr}` is the gateway itself"));
             self.report(
-                problem.help("requests would go round in a circle: change the target, or `server.port`"),
+                problem
+                    .help("requests would go round in a circle: change the target, or the listener's port"),
             );
         }
     }

@@ -1,0 +1,113 @@
+//! A client's connection: its socket, or TLS over it.
+
+use policy::config::listener::HttpProtocol;
+use rustls::ServerConnection;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// What a client sends its requests by.
+pub(crate) enum ClientStream {
+    /// The socket itself.
+    Plain(TcpStream),
+    /// After the handshake; in a box, so that a plain connection stays small.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientStream {
+    /// Which version of HTTP was negotiated by ALPN (RFC 7301); none in plain text, and for a client that named none.
+    pub(crate) fn negotiated(&self) -> Option<HttpProtocol> {
+        match self.tls()?.alpn_protocol()? {
+            crate::tls::ALPN_H2 => Some(HttpProtocol::H2),
+            _ => Some(HttpProtocol::Http1),
+        }
+    }
+
+    /// What the handshake has found out.
+    pub(crate) fn tls(&self) -> Option<&ServerConnection> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
+
+    /// Whether anything has happened on the socket since it was last read; while nothing has, a look at a flag.
+    pub(crate) fn poll_socket_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
+    /// Ready when there is a byte to read, or (with `false`) there never will be. Nothing is taken.
+    pub(crate) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match self {
+            Self::Plain(socket) => {
+                // not poll_read_ready: a new socket counts as ready until it was asked
+                let mut byte = [0];
+                let peeked = socket.poll_peek(cx, &mut ReadBuf::new(&mut byte));
+                peeked.map(|peeked| peeked.is_ok_and(|read| read > 0))
+            }
+            // a record may have come that is not the client's word, but that of its TLS
+            Self::Tls(stream) => {
+                let filled = Pin::new(&mut **stream).poll_fill_buf(cx);
+                filled.map(|filled| filled.is_ok_and(|bytes| !bytes.is_empty()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    /// TLS may hold encrypted bytes back that the socket had no room for.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    /// TLS says goodbye first, so that the end cannot be mistaken for an attack (RFC 8446 §6.1).
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+}

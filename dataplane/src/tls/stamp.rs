@@ -1,0 +1,31 @@
+//! Whether files are still those that were read.
+
+use policy::config::listener::ListenerTlsConfig;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+/// Which files stand at the paths of a config; none where there is none.
+///
+/// A path is followed to its end, so what Kubernetes does, a link that is swapped to another folder, is seen. The time of
+/// change cannot be set by anybody, unlike that of modification.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamps(Vec<Option<Stamp>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamps {
+    pub(super) fn of(config: &ListenerTlsConfig) -> Self {
+        let stamp = |path| {
+            let file = fs::metadata(path).ok()?;
+            let changed = (file.ctime(), file.ctime_nsec());
+            Some(Stamp { device: file.dev(), inode: file.ino(), size: file.size(), changed })
+        };
+        Self(config.files().map(|(_, file)| stamp(file.as_path())).collect())
+    }
+}

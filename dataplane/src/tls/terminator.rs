@@ -1,0 +1,196 @@
+//! The TLS of one listener: handshakes are made with its files as they were when they were last good.
+
+use super::file::BadFile;
+use super::material::{Expired, Loaded, Material, Serving};
+use super::resolver::Certificates;
+use super::stamp::Stamps;
+use super::{ALPN_HTTP1, provider};
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use policy::config::listener::{ClientAuth, HttpProtocol, ListenerTlsConfig, TlsVersion};
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use std::sync::Arc;
+
+/// What the handshakes of a listener are made with, and the files that it comes from.
+#[derive(Debug)]
+pub(crate) struct Terminator {
+    config: ListenerTlsConfig,
+    protocols: Vec<HttpProtocol>,
+    live: ArcSwapOption<Live>,
+    looked: Mutex<Looked>,
+}
+
+/// What was found when the files were last looked at.
+#[derive(Debug)]
+struct Looked {
+    stamps: Stamps,
+    /// Why what they hold now is not served.
+    fault: Option<String>,
+}
+
+/// Good files, ready to serve.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// What a handshake takes.
+    pub(crate) server: Arc<ServerConfig>,
+    /// In the order of the config.
+    pub(crate) certificates: Vec<Serving>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+    /// Whose certificates clients may show, as read.
+    authorities: Vec<u8>,
+}
+
+/// What looking at the files has led to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reloaded {
+    /// They are those that were seen before.
+    Unchanged,
+    /// They are served from now on.
+    Served,
+    /// They cannot be; what was served before still is.
+    Refused(Vec<BadFile>),
+}
+
+impl Terminator {
+    /// Reads every file. On a blocking thread.
+    ///
+    /// # Errors
+    /// Each file that cannot be used.
+    pub(crate) fn load(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Result<Self, Vec<BadFile>> {
+        let terminator = Self::unread(config, protocols);
+        match terminator.read(Expired::Refused) {
+            Ok(()) => Ok(terminator),
+            Err(bad) => Err(bad),
+        }
+    }
+
+    /// The same for a listener that has served before the process was started: an expired certificate is better than none,
+    /// and while there is none, the others serve. What is wrong is told by the terminator.
+    pub(crate) fn restore(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Self {
+        let terminator = Self::unread(config, protocols);
+        if let Err(bad) = terminator.read(Expired::Served) {
+            terminator.looked.lock().fault = Some(words(&bad));
+        }
+        terminator
+    }
+
+    fn unread(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Self {
+        Self {
+            config: config.clone(),
+            protocols: protocols.to_vec(),
+            live: ArcSwapOption::empty(),
+            looked: Mutex::new(Looked { stamps: Stamps::default(), fault: None }),
+        }
+    }
+
+    /// Whether it does what this config says.
+    pub(crate) fn is_of(&self, config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> bool {
+        self.config == *config && self.protocols == protocols
+    }
+
+    /// What handshakes are made with now; none where the files could never be used.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
+    }
+
+    /// Why the files, as they are now, are not served.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.looked.lock().fault.clone()
+    }
+
+    /// Looks whether files have changed, and serves them if they are good. On a blocking thread.
+    pub(crate) fn reload(&self) -> Reloaded {
+        if self.looked.lock().stamps == Stamps::of(&self.config) {
+            return Reloaded::Unchanged;
+        }
+        let read = self.read(Expired::Refused);
+        self.looked.lock().fault = read.as_ref().err().map(|bad| words(bad));
+        read.map_or_else(Reloaded::Refused, |()| Reloaded::Served)
+    }
+
+    fn read(&self, expired: Expired) -> Result<(), Vec<BadFile>> {
+        // before their content: what changes in between is seen the next time
+        self.looked.lock().stamps = Stamps::of(&self.config);
+        let material = Material::read(&self.config, expired)?;
+        let live = Live::build(&self.config, &self.protocols, material, self.live().as_deref())?;
+        self.live.store(Some(Arc::new(live)));
+        Ok(())
+    }
+}
+
+impl Live {
+    fn build(
+        config: &ListenerTlsConfig,
+        protocols: &[HttpProtocol],
+        material: Material,
+        before: Option<&Live>,
+    ) -> Result<Self, Vec<BadFile>> {
+        let Material { first, others, client_ca } = material;
+        let failed =
+            |error: &dyn std::fmt::Display| vec![BadFile::new(&first.serving.path, error.to_string())];
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(config.min_version))
+            .map_err(|error| failed(&error))?;
+        let (authorities, roots) =
+            client_ca.map_or_else(Default::default, |(content, roots)| (content, Some(roots)));
+        let builder = match roots {
+            None => builder.with_no_client_auth(),
+            Some(roots) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let verifier = match config.client_auth {
+                    ClientAuth::Optional => verifier.allow_unauthenticated(),
+                    ClientAuth::Off | ClientAuth::Required => verifier,
+                };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| failed(&error))?)
+            }
+        };
+        let mut resolver = Certificates::new(first.key.clone());
+        for Loaded { key, serving } in std::iter::once(&first).chain(&others) {
+            serving.facts.dns_names.iter().for_each(|name| resolver.add(name.clone(), key.clone()));
+        }
+        let mut server = builder.with_cert_resolver(Arc::new(resolver));
+        server.alpn_protocols = alpn(protocols);
+        // a session is in its ticket, or nowhere
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        // a ticket says that its client has shown a certificate, so it must not outlive the trust in that
+        let kept = before
+            .filter(|before| before.authorities == authorities)
+            .and_then(|before| before.tickets.clone());
+        let tickets = match (config.session_tickets, kept) {
+            (false, _) => None,
+            (true, Some(kept)) => Some(kept),
+            (true, None) => Some(Ticketer::new().map_err(|error| failed(&error))?),
+        };
+        match &tickets {
+            Some(tickets) => server.ticketer = tickets.clone(),
+            None => server.send_tls13_tickets = 0,
+        }
+        let certificates = std::iter::once(first).chain(others).map(|loaded| loaded.serving).collect();
+        Ok(Self { server: Arc::new(server), certificates, tickets, authorities })
+    }
+}
+
+fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    static FROM_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+    match oldest {
+        TlsVersion::Tls12 => &FROM_12,
+        TlsVersion::Tls13 => &FROM_13,
+    }
+}
+
+/// What clients may negotiate, the best first.
+fn alpn(protocols: &[HttpProtocol]) -> Vec<Vec<u8>> {
+    // HTTP/2 goes before it as soon as connections can speak it
+    let known = [(HttpProtocol::Http1, ALPN_HTTP1)];
+    let spoken = known.iter().filter(|(protocol, _)| protocols.contains(protocol));
+    spoken.map(|(_, name)| name.to_vec()).collect()
+}
+
+/// All of them in one line.
+pub(crate) fn words(bad: &[BadFile]) -> String {
+    bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,134 @@
+//! Connections on their way to HTTP: each in a list of its own, so that they are few and end with their worker.
+
+use super::Worker;
+use super::thread::Open;
+use crate::connection::arrival::{Arrival, Arrived, Turned};
+use crate::connection::session::{Limits, Session};
+use crate::connection::stream::ClientStream;
+use crate::connection::{self, goodbye};
+use crate::listener::{ListenerId, ListenerSettings, ListenerState, TurnedAway};
+use crate::tls;
+use policy::rejection::Rejection;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+
+/// Of one worker, at the same time.
+const MOST: usize = 1024;
+
+/// Those of one worker, the oldest first.
+#[derive(Default)]
+pub(crate) struct Arrivals(RefCell<BTreeMap<u64, Rc<Arrival>>>);
+
+impl Arrivals {
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// When they are too many, the oldest has to go: whoever only connects and says nothing shall not keep others out.
+    fn add(&self, id: u64, arrival: Rc<Arrival>) {
+        let mut all = self.0.borrow_mut();
+        if all.len() >= MOST
+            && let Some((_, oldest)) = all.pop_first()
+        {
+            oldest.abort();
+        }
+        all.insert(id, arrival);
+    }
+
+    /// Their listener closes.
+    pub(super) fn close(&self, listener: ListenerId) {
+        let all = self.0.borrow();
+        let of_listener = all.values().filter(|arrival| arrival.listener == listener);
+        of_listener.for_each(|arrival| arrival.closing.set(true));
+    }
+
+    /// All of them end now.
+    pub(super) fn abort(&self) {
+        self.0.borrow().values().for_each(|arrival| arrival.abort());
+    }
+}
+
+/// What belongs to a connection that was accepted.
+pub(super) struct Accepted {
+    pub(super) open: Open,
+    pub(super) settings: Arc<ListenerSettings>,
+    pub(super) limits: Rc<Limits>,
+    /// The listener holds more than it may.
+    pub(super) over: bool,
+}
+
+impl Worker {
+    /// Serves a connection that HTTP is not the first thing on.
+    pub(super) fn expect(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, accepted: Accepted) {
+        let listener = &accepted.open.listener;
+        if accepted.over {
+            return turn_away(listener, peer, TurnedAway::TooMany, "the listener is full");
+        }
+        let arrival = Rc::new(Arrival::new(listener.id));
+        let expected = Expected { id: self.next_id(), worker: self.clone() };
+        self.arrivals.add(expected.id, arrival.clone());
+        spawn_local(self.clone().arrive(stream, peer, arrival, expected, accepted));
+    }
+
+    async fn arrive(
+        self: Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        arrival: Rc<Arrival>,
+        expected: Expected,
+        accepted: Accepted,
+    ) {
+        let Accepted { open, settings, limits, over: _ } = accepted;
+        let received = arrival.receive(stream, peer, &settings, limits.header_timeout).await;
+        let session = |peer| Session::new(self.clone(), open.listener.clone(), settings, peer, limits);
+        match received {
+            Ok(Arrived { stream, peer, read_ahead }) => {
+                let (address, protocol) = (open.listener.address, stream.negotiated());
+                tracing::debug!(%address, %peer, ?protocol, "a client has arrived");
+                let certificate = stream.tls().and_then(|tls| {
+                    open.listener.handshakes.count(tls);
+                    tls::client_certificate(tls)
+                });
+                let session = Rc::new(session(peer).with_certificate(certificate));
+                let _registered = self.register(&session, open);
+                drop(expected);
+                if arrival.closing.get() {
+                    session.close();
+                }
+                connection::serve(stream, read_ahead, session).await;
+            }
+            Err(Turned { why, detail, plain }) => {
+                turn_away(&open.listener, peer, why, &detail);
+                if let Some(stream) = plain {
+                    let mut stream = ClientStream::Plain(stream);
+                    goodbye::refuse(&mut stream, &Rejection::PlainText, &Rc::new(session(peer))).await;
+                    goodbye::linger(stream).await;
+                }
+            }
+        }
+    }
+}
+
+/// A connection in its worker's list of arrivals, also when its task panics.
+struct Expected {
+    id: u64,
+    worker: Rc<Worker>,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.worker.arrivals.0.borrow_mut().remove(&self.id);
+        self.worker.client_ended.notify_waiters();
+    }
+}
+
+/// A connection ends before it could ask for anything.
+fn turn_away(listener: &ListenerState, peer: SocketAddr, why: TurnedAway, detail: &str) {
+    listener.turned_away.count(why);
+    tracing::debug!(address = %listener.address, %peer, reason = why.reason(), detail, "connection turned away");
+}

@@ -1,0 +1,95 @@
+//! A certificate authority for one scenario, and the files that it hands out.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Signs certificates; its own is `ca.pem` in its directory, with `ca.key`.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    directory: PathBuf,
+}
+
+/// The files of a certificate.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The certificate in PEM.
+    pub cert: PathBuf,
+    /// Its private key in PEM.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// Makes one whose files are in the directory, which is made if need be.
+    pub fn new(directory: &Path) -> Self {
+        fs::create_dir_all(directory).expect("a directory for certificates");
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate of the authority");
+        fs::write(directory.join("ca.pem"), certificate.pem()).expect("write ca.pem");
+        fs::write(directory.join("ca.key"), key.serialize_pem()).expect("write ca.key");
+        Self { issuer: Issuer::new(params, key), directory: directory.to_owned() }
+    }
+
+    /// Its own certificate as a file.
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// The key that it signs with as a file.
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.join("ca.key")
+    }
+
+    /// A certificate for these DNS names, in `file.pem` and `file.key`.
+    pub fn server(&self, file: &str, names: &[&str]) -> Files {
+        self.issue(file, names, |_| {})
+    }
+
+    /// One that has expired long ago.
+    pub fn expired(&self, file: &str, names: &[&str]) -> Files {
+        self.issue(file, names, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2020, 4, 1);
+        })
+    }
+
+    /// One for a client of this name.
+    pub fn client(&self, file: &str, name: &str) -> Files {
+        self.issue(file, &[], |params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let uri = format!("spiffe://test/{name}").try_into().expect("a URI");
+            params.subject_alt_names.push(SanType::URI(uri));
+        })
+    }
+
+    fn issue(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Files {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).expect("DNS names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let files = Files {
+            cert: self.directory.join(format!("{file}.pem")),
+            key: self.directory.join(format!("{file}.key")),
+        };
+        fs::write(&files.cert, certificate.pem()).expect("write the certificate");
+        fs::write(&files.key, key.serialize_pem()).expect("write the key");
+        files
+    }
+}
+
+impl Files {
+    /// As an item of `certificates` in a config.
+    pub fn item(&self) -> String {
+        format!("{{cert: {}, key: {}}}", self.cert.display(), self.key.display())
+    }
+}
