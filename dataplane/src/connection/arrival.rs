@@ -64,6 +64,11 @@ impl Arrival {
         self.ended.notify_one();
     }
 
+    /// Waits until it is told to end.
+    pub(crate) async fn aborted(&self) {
+        self.ended.notified().await;
+    }
+
     /// What comes of the connection, unless it is told to end or takes too long.
     pub(crate) async fn receive(
         &self,
@@ -76,7 +81,7 @@ impl Arrival {
             received = tokio::time::timeout(patience, receive(stream, peer, settings)) => {
                 received.unwrap_or_else(|_| Err(Turned::by(TurnedAway::TimedOut, "it took too long")))
             }
-            () = self.ended.notified() => Err(Turned::by(TurnedAway::TimedOut, "it was given up")),
+            () = self.aborted() => Err(Turned::by(TurnedAway::TimedOut, "it was given up")),
         }
     }
 }

@@ -194,3 +194,92 @@ fn alpn(protocols: &[HttpProtocol]) -> Vec<Vec<u8>> {
 pub(crate) fn words(bad: &[BadFile]) -> String {
     bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::tests::authority::{Authority, Files};
+    use policy::config::listener::CertificateConfig;
+    use std::fs;
+    use std::path::Path;
+
+    fn config(files: &[&Files]) -> ListenerTlsConfig {
+        let path = |path: &Path| path.to_str().unwrap().parse().unwrap();
+        let one =
+            |files: &&Files| CertificateConfig { cert: path(&files.cert), key: path(&files.key), ocsp: None };
+        ListenerTlsConfig {
+            certificates: files.iter().map(one).collect(),
+            client_ca: None,
+            client_auth: ClientAuth::Off,
+            min_version: TlsVersion::Tls12,
+            session_tickets: true,
+        }
+    }
+
+    fn names(terminator: &Terminator) -> Vec<String> {
+        let live = terminator.live();
+        live.iter().flat_map(|live| &live.certificates).map(|one| one.facts.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn files_are_read_anew_when_they_are_others_and_kept_while_they_are_no_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new(directory.path());
+        let (a, b) = (authority.server("a", &["a.test"]), authority.server("b", &["b.test"]));
+        let terminator = Terminator::load(&config(&[&a, &b]), &[HttpProtocol::Http1]).unwrap();
+        assert_eq!(names(&terminator), ["a.test", "b.test"]);
+        let tickets = terminator.live().unwrap().tickets.clone().unwrap();
+        assert_eq!(terminator.reload(), Reloaded::Unchanged);
+
+        authority.server("a", &["new.test"]);
+        assert_eq!(terminator.reload(), Reloaded::Served);
+        assert_eq!(names(&terminator), ["new.test", "b.test"]);
+        let kept = terminator.live().unwrap().tickets.clone().unwrap();
+        assert!(Arc::ptr_eq(&tickets, &kept), "sessions of before are resumed");
+
+        fs::remove_file(&b.key).unwrap();
+        let Reloaded::Refused(bad) = terminator.reload() else { panic!("without a key") };
+        assert_eq!(bad[0].path, b.key);
+        assert_eq!(terminator.fault(), Some(words(&bad)));
+        assert_eq!(terminator.reload(), Reloaded::Unchanged, "it is told once");
+        assert_eq!(names(&terminator), ["new.test", "b.test"]);
+
+        authority.server("b", &["c.test"]);
+        assert_eq!(terminator.reload(), Reloaded::Served);
+        assert_eq!(
+            (names(&terminator), terminator.fault()),
+            (vec!["new.test".into(), "c.test".into()], None)
+        );
+    }
+
+    #[test]
+    fn what_has_expired_is_refused_when_it_is_new_and_served_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = Authority::new(directory.path()).expired("old", &["old.test"]);
+        let bad = Terminator::load(&config(&[&old]), &[]).unwrap_err();
+        assert_eq!(bad[0].path, old.cert);
+        let restored = Terminator::restore(&config(&[&old]), &[]);
+        assert_eq!((names(&restored), restored.fault()), (vec!["old.test".to_owned()], None));
+        fs::remove_file(&old.key).unwrap();
+        let restored = Terminator::restore(&config(&[&old]), &[]);
+        assert!(restored.live().is_none() && restored.fault().is_some());
+    }
+
+    #[test]
+    fn another_authority_of_clients_ends_the_sessions_of_the_old_one() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let authority = Authority::new(one.path());
+        let files = authority.server("a", &["a.test"]);
+        let with_clients = ListenerTlsConfig {
+            client_ca: Some(authority.file().to_str().unwrap().parse().unwrap()),
+            client_auth: ClientAuth::Required,
+            ..config(&[&files])
+        };
+        let terminator = Terminator::load(&with_clients, &[HttpProtocol::Http1]).unwrap();
+        let tickets = terminator.live().unwrap().tickets.clone().unwrap();
+        fs::copy(Authority::new(other.path()).file(), authority.file()).unwrap();
+        assert_eq!(terminator.reload(), Reloaded::Served);
+        let others = terminator.live().unwrap().tickets.clone().unwrap();
+        assert!(!Arc::ptr_eq(&tickets, &others));
+    }
+}

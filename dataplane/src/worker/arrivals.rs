@@ -132,3 +132,22 @@ fn turn_away(listener: &ListenerState, peer: SocketAddr, why: TurnedAway, detail
     listener.turned_away.count(why);
     tracing::debug!(address = %listener.address, %peer, reason = why.reason(), detail, "connection turned away");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn where_too_many_say_nothing_the_oldest_has_to_go() {
+        let arrivals = Arrivals::default();
+        let all: Vec<_> = (0..=MOST as u64).map(|_| Rc::new(Arrival::new(ListenerId::next()))).collect();
+        for (id, arrival) in (0..).zip(&all) {
+            arrivals.add(id, arrival.clone());
+        }
+        assert_eq!(arrivals.len(), MOST);
+        all[0].aborted().await;
+        let others = tokio::time::timeout(Duration::ZERO, all[1].aborted()).await;
+        assert!(others.is_err(), "nobody else");
+    }
+}

@@ -3,14 +3,20 @@
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tests::authority::Authority;
 use tests::config;
 use tests::fleet::{Fleet, Setup};
 use tests::upstream::{After, Upstream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 #[derive(Debug, Parser)]
 #[command(about = "Memory of a data plane per idle keep-alive connection")]
@@ -24,6 +30,9 @@ struct Arguments {
     /// Fails when a connection costs more KiB than this
     #[arg(long, default_value_t = 10.0)]
     budget: f64,
+    /// By TLS 1.3 and not in plain text
+    #[arg(long)]
+    tls: bool,
 }
 
 /// Connections opened at a time.
@@ -43,18 +52,24 @@ async fn main() -> anyhow::Result<()> {
     let upstream =
         Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::KeepOpen).await;
     let setup = Setup { workers: arguments.workers, ..Setup::default() };
+    let directory = tempfile::tempdir()?;
+    let authority = Authority::new(directory.path());
+    let certificate = authority.server("a", &["a"]).item();
+    let tls =
+        if arguments.tls { format!("\n  tls: {{certificates: [{certificate}]}}") } else { String::new() };
     let mut fleet = Fleet::start_with(setup, |port| {
         config::forward_all(port, upstream.address())
-            .replace("drain_delay: 0s", "drain_delay: 0s\n  idle_timeout: 1h")
+            .replace("drain_delay: 0s", &format!("drain_delay: 0s\n  idle_timeout: 1h{tls}"))
     })
     .await;
-    let address = fleet.address(0);
+    let client =
+        Client { address: fleet.address(0), tls: arguments.tls.then(|| trusting(&authority)).transpose()? };
     // pools, buffers and allocator arenas that every data plane has
-    let warm = open(address, 0, 100).await?;
+    let warm = client.open(0, 100).await?;
     let before = fleet.data_plane(0).memory_kib("VmRSS");
 
     let started = Instant::now();
-    let mut held = tokio::time::timeout(LIMIT, open(address, 100, arguments.connections))
+    let mut held = tokio::time::timeout(LIMIT, client.open(100, arguments.connections))
         .await
         .with_context(|| format!("the connections do not stand after {LIMIT:?}"))??;
     let opened = started.elapsed();
@@ -108,30 +123,62 @@ fn raise_open_files(wanted: u64) -> anyhow::Result<()> {
     })
 }
 
-/// Opens connections and sends one request on each, so that all are idle between two requests.
-async fn open(address: SocketAddr, first: usize, count: usize) -> anyhow::Result<Vec<TcpStream>> {
-    let mut held = Vec::with_capacity(count);
-    let mut opening = JoinSet::new();
-    for n in first..first + count {
-        if opening.len() == AT_ONCE {
-            held.push(opening.join_next().await.context("one is opening")???);
-        }
-        opening.spawn(async move {
-            let socket = TcpSocket::new_v4()?;
-            let source = Ipv4Addr::new(127, 1, 0, 1 + (n % SOURCES) as u8);
-            socket.bind((source, 0).into())?;
-            let mut stream = socket.connect(address).await?;
-            ask(&mut stream).await?;
-            anyhow::Ok(stream)
-        });
-    }
-    while let Some(opened) = opening.join_next().await {
-        held.push(opened??);
-    }
-    Ok(held)
+/// Who opens connections, and how.
+#[derive(Clone)]
+struct Client {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
 }
 
-async fn ask(stream: &mut TcpStream) -> anyhow::Result<()> {
+/// Believes what the authority has signed.
+fn trusting(authority: &Authority) -> anyhow::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file())?)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config).into())
+}
+
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+impl Client {
+    /// Opens connections and sends one request on each, so that all are idle between two requests.
+    async fn open(&self, first: usize, count: usize) -> anyhow::Result<Vec<Box<dyn Connection>>> {
+        let mut held = Vec::with_capacity(count);
+        let mut opening = JoinSet::new();
+        for n in first..first + count {
+            if opening.len() == AT_ONCE {
+                held.push(opening.join_next().await.context("one is opening")???);
+            }
+            let client = self.clone();
+            opening.spawn(async move { client.open_one(n).await });
+        }
+        while let Some(opened) = opening.join_next().await {
+            held.push(opened??);
+        }
+        Ok(held)
+    }
+
+    async fn open_one(&self, n: usize) -> anyhow::Result<Box<dyn Connection>> {
+        let socket = TcpSocket::new_v4()?;
+        let source = Ipv4Addr::new(127, 1, 0, 1 + (n % SOURCES) as u8);
+        socket.bind((source, 0).into())?;
+        let stream = socket.connect(self.address).await?;
+        let mut stream: Box<dyn Connection> = match &self.tls {
+            Some(tls) => Box::new(tls.connect(ServerName::try_from("a")?, stream).await?),
+            None => Box::new(stream),
+        };
+        ask(&mut stream).await?;
+        Ok(stream)
+    }
+}
+
+async fn ask(stream: &mut (impl Connection + ?Sized)) -> anyhow::Result<()> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await?;
     let mut answer = Vec::with_capacity(1024);
     while !answer.ends_with(b"\r\n\r\nok") {
