@@ -3,6 +3,7 @@
 use crate::body::{Body, Content};
 use crate::chain::Asked;
 use crate::connection::session::Session;
+use crate::dial::Transports;
 use crate::edge;
 use crate::telemetry::traces::Trace;
 use crate::telemetry::{Exchanged, Try, TryEnd};
@@ -116,6 +117,11 @@ impl Exchange {
         self.table.as_ref()?.routes.get(self.route?)
     }
 
+    /// How the targets of its table are reached.
+    pub(crate) fn transports(&self) -> Option<&Transports> {
+        self.table.as_ref().map(|table| &*table.transports)
+    }
+
     /// What holds for every response to this request: its route's, or that of requests that no route takes.
     pub(crate) fn edge(&self) -> &Edge {
         static NONE: LazyLock<Edge> = LazyLock::new(Edge::default);
@@ -174,10 +180,14 @@ impl Exchange {
         let error = self.error.get_mut();
         match rejection {
             // what the target or the system said is more than we know
-            Rejection::ConnectFailed
+            Rejection::NameUnresolved
+            | Rejection::ConnectFailed
             | Rejection::ConnectTimeout
+            | Rejection::TlsFailed
+            | Rejection::TlsCertificate
             | Rejection::UpstreamReset
             | Rejection::InvalidResponse
+            | Rejection::StreamRefused
             | Rejection::AuthUnavailable
                 if error.is_some() => {}
             Rejection::Unauthenticated { cause, .. } => *error = Some(cause.as_str().to_owned()),

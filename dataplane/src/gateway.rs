@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::dial::Transports;
 use crate::listener::ListenerState;
 use crate::orders;
 use crate::passwords::Passwords;
@@ -45,6 +46,8 @@ pub(crate) struct Serving {
     pub(crate) series: Arc<TableSeries>,
     /// In the order of the table's `log_outputs`.
     pub(crate) log_outputs: Box<[Arc<Output>]>,
+    /// How its targets are reached.
+    pub(crate) transports: Arc<Transports>,
 }
 
 /// What one worker counts; written by it alone, read by anyone.
@@ -113,7 +116,7 @@ impl Gateway {
     }
 
     /// Swaps in a table: every request that begins after this sees it.
-    pub fn publish(&self, table: RouteTable) {
+    pub(crate) fn publish(&self, table: RouteTable, transports: Transports) {
         let now = clock::now();
         table.upstreams.iter().for_each(|upstream| upstream.activate(now));
         // before the swap: no request may reach a drained target in between
@@ -122,7 +125,8 @@ impl Gateway {
         self.traces.adopt(&table);
         let series = Arc::new(self.metrics.adopt(&table, self.workers.read().len(), now));
         let log_outputs = self.access_log.adopt(&table);
-        self.serving.store(Some(Arc::new(Serving { table: Arc::new(table), series, log_outputs })));
+        let (table, transports) = (Arc::new(table), Arc::new(transports));
+        self.serving.store(Some(Arc::new(Serving { table, series, log_outputs, transports })));
         self.published.send_replace(());
     }
 

@@ -16,6 +16,7 @@ mod exchange;
 mod forward_auth;
 mod gateway;
 mod h1;
+mod h2;
 mod health;
 mod keys;
 mod limit;
@@ -27,6 +28,7 @@ mod proxy;
 mod settings;
 pub mod signals;
 mod status;
+mod target;
 mod telemetry;
 #[cfg(test)]
 mod test_support;

@@ -1,5 +1,6 @@
 //! What tests of the data path share: one worker that serves a config, and targets that are told what to do.
 
+use crate::dial::Transports;
 use crate::gateway::Gateway;
 use crate::listener::{self, ListenerSettings};
 use crate::telemetry::Exchanged;
@@ -74,7 +75,8 @@ pub(crate) fn serve_table(table: RouteTable) -> Served {
     let gateway = Gateway::new("test".to_owned());
     let workers = Workers::spawn(1, gateway.clone()).unwrap();
     let settings = Arc::new(ListenerSettings::new(&table.listeners[0], None));
-    gateway.publish(table.identified(1, String::new()));
+    let transports = Transports::prepare(&table, None).unwrap();
+    gateway.publish(table.identified(1, String::new()), transports);
     let reserved = listener::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).unwrap();
     let address = reserved.address();
     workers.open(reserved, settings).unwrap();
@@ -120,7 +122,16 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, bytes: &str) {
-        self.stream.write_all(bytes.as_bytes()).unwrap();
+        self.send_bytes(bytes.as_bytes());
+    }
+
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The same end for another thread, which has read nothing.
+    pub(crate) fn also(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), read: Vec::new() }
     }
 
     /// Reads on until `end` has come; everything that came so far.

@@ -47,7 +47,7 @@ impl Authority {
         self.directory.join("ca.key")
     }
 
-    /// A certificate for these DNS names, in `file.pem` and `file.key`.
+    /// A certificate for these DNS names, addresses and URIs, in `file.pem` and `file.key`.
     pub fn server(&self, file: &str, names: &[&str]) -> Files {
         self.issue(file, names, |_| {})
     }
@@ -71,8 +71,11 @@ impl Authority {
     }
 
     fn issue(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Files {
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let (uris, names): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let names: Vec<String> = names.into_iter().map(ToOwned::to_owned).collect();
         let mut params = CertificateParams::new(names).expect("DNS names");
+        let uris = uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI")));
+        params.subject_alt_names.extend(uris);
         params.distinguished_name = rcgen::DistinguishedName::new();
         change(&mut params);
         let key = KeyPair::generate().expect("a key");

@@ -45,7 +45,7 @@ fn record<'a>(target: &'a TargetAddr, user_agent: &'a [u8]) -> Record<'a> {
 }
 
 fn lines(criterion: &mut Criterion) {
-    let target = TargetAddr { host: "10.0.0.7".to_owned(), port: 8080 };
+    let target = TargetAddr { tls: false, host: "10.0.0.7".to_owned(), port: 8080 };
     let mut group = criterion.benchmark_group("access_log");
     for (agent_name, agent) in [("tool", &b"curl/8.5.0"[..]), ("browser", BROWSER), ("odd", ODD)] {
         for (form, format) in [("json", LogFormat::Json), ("text", LogFormat::Text)] {

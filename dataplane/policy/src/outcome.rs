@@ -14,6 +14,8 @@ pub enum Outcome {
     Reset,
     /// A connection, but no response head in time.
     Timeout,
+    /// The target refused the stream before it had looked at the request (HTTP/2).
+    RefusedStream,
 }
 
 impl Outcome {
@@ -21,7 +23,12 @@ impl Outcome {
     /// cause.
     pub const fn of(rejection: &Rejection) -> Option<Self> {
         match rejection {
-            Rejection::ConnectFailed | Rejection::ConnectTimeout => Some(Self::ConnectFailure),
+            Rejection::NameUnresolved
+            | Rejection::ConnectFailed
+            | Rejection::ConnectTimeout
+            | Rejection::TlsFailed
+            | Rejection::TlsCertificate => Some(Self::ConnectFailure),
+            Rejection::StreamRefused => Some(Self::RefusedStream),
             Rejection::UpstreamReset | Rejection::InvalidResponse => Some(Self::Reset),
             Rejection::ResponseTimeout | Rejection::TryTimeout | Rejection::RouteTimeout => {
                 Some(Self::Timeout)
@@ -34,7 +41,7 @@ impl Outcome {
     pub fn is_failure(self) -> bool {
         match self {
             Self::Response(status) => status.is_server_error(),
-            Self::ConnectFailure | Self::Reset | Self::Timeout => true,
+            Self::ConnectFailure | Self::Reset | Self::Timeout | Self::RefusedStream => true,
         }
     }
 }
@@ -46,6 +53,7 @@ impl std::fmt::Display for Outcome {
             Self::ConnectFailure => f.write_str("no connection"),
             Self::Reset => f.write_str("connection broken"),
             Self::Timeout => f.write_str("no response in time"),
+            Self::RefusedStream => f.write_str("stream refused"),
         }
     }
 }
@@ -64,9 +72,13 @@ mod tests {
         assert_eq!(
             failures,
             [
+                "name_unresolved",
                 "connect_failed",
+                "tls_failed",
+                "tls_certificate",
                 "upstream_reset",
                 "invalid_response",
+                "stream_refused",
                 "connect_timeout",
                 "response_timeout",
                 "try_timeout",

@@ -2,6 +2,7 @@
 
 use super::listeners::{BadTls, Planned, Planner};
 use super::one_line;
+use crate::dial::Transports;
 use crate::disk::{Disk, Staged};
 use crate::telemetry::access_log::{AccessLog, Output};
 use policy::diagnostic::{Code, Diagnostic};
@@ -19,6 +20,8 @@ pub(super) struct Candidate {
     pub(super) listeners: Option<Vec<Planned>>,
     /// What its access logs are written to; held until the table that names them serves.
     pub(super) log_outputs: Vec<Arc<Output>>,
+    /// How its targets are reached.
+    pub(super) transports: Transports,
     /// Its file; none for a snapshot that came from the disk.
     pub(super) staged: Option<Staging>,
 }
@@ -34,6 +37,8 @@ pub(super) struct Build {
     pub(super) planner: Option<Planner>,
     /// Opens what lines of access logs are written to.
     pub(super) access_log: Arc<AccessLog>,
+    /// How targets are reached now.
+    pub(super) transports: Option<Arc<Transports>>,
     /// Where the snapshot is to be written; none when it came from there.
     pub(super) disk: Option<Arc<Disk>>,
 }
@@ -53,11 +58,16 @@ impl Build {
             }
             Err(diagnostics) => return Err(diagnostics),
         };
+        // the same here: the rest of the traffic must not wait for a file of one upstream
+        let transports = match &self.disk {
+            Some(_) => Transports::prepare(&table, self.transports.as_deref())?,
+            None => Transports::restore(&table),
+        };
         let staged = self.disk.map(|disk| disk.stage(&snapshot));
         if let Some(Err(error)) = &staged {
             tracing::error!(%error, version = snapshot.version, "cannot write the snapshot to disk");
         }
-        Ok(Candidate { snapshot, table, listeners, log_outputs, staged })
+        Ok(Candidate { snapshot, table, listeners, log_outputs, transports, staged })
     }
 
     fn table(&self, snapshot: &Snapshot) -> Result<RouteTable, Vec<Diagnostic>> {

@@ -27,6 +27,9 @@ pub struct Activation {
     prepared: Option<Candidate>,
 }
 
+/// How long a config waits for the addresses of its targets' names.
+const NAMES_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A commit that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
@@ -191,10 +194,16 @@ impl Activation {
             previous: self.gateway.table(),
             planner: self.planner(),
             access_log: self.gateway.access_log().clone(),
+            transports: self.gateway.serving().map(|serving| Arc::clone(&serving.transports)),
             disk,
         };
         match spawn_blocking(move || build.candidate(snapshot)).await {
-            Ok(built) => built,
+            Ok(built) => {
+                if let Ok(candidate) = &built {
+                    candidate.transports.settle(NAMES_PATIENCE).await;
+                }
+                built
+            }
             Err(panicked) => Err(vec![Diagnostic::new(
                 Code::SNAPSHOT,
                 format!("building the route table failed unexpectedly: {panicked}"),
@@ -208,13 +217,13 @@ impl Activation {
     }
 
     async fn activate(&mut self, candidate: Candidate, begun: Instant) -> Committed {
-        let Candidate { snapshot, table, listeners, log_outputs, staged } = candidate;
+        let Candidate { snapshot, table, listeners, log_outputs, transports, staged } = candidate;
         let identity = Identity { version: snapshot.version, sha256: snapshot.sha256 };
         let not_stored = match staged {
             Some(staged) => store(staged).await.err(),
             None => None,
         };
-        self.gateway.publish(table);
+        self.gateway.publish(table, transports);
         drop(log_outputs);
         if let Some(listeners) = listeners.filter(|_| !self.board.get().draining) {
             self.listeners.switch(listeners);

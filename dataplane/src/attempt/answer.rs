@@ -3,8 +3,8 @@
 use crate::body::Content;
 use crate::connection::session::Session;
 use crate::connection::tunnel::Tunnel;
-use crate::h1::ResponseHead;
 use crate::pool::Checkout;
+use crate::target::ResponseHead;
 use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 use policy::rejection::Rejection;

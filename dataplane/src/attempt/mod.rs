@@ -9,8 +9,8 @@ pub(crate) use timing::Timing;
 use crate::body::{Content, Replay, RequestBody};
 use crate::clock;
 use crate::exchange::Exchange;
-use crate::h1::{RequestHead, ResponseHead};
 use crate::pool::{Checkout, Place};
+use crate::target::{RequestHead, ResponseHead};
 use crate::telemetry::TryEnd;
 use admission::{Admission, Tried};
 use http::Response;
@@ -134,7 +134,7 @@ impl<'a> Sending<'a> {
         if matches!(ended, Err(Rejection::RouteTimeout)) || !replay.can_replay() {
             return None;
         }
-        let unsent = outcome == Outcome::ConnectFailure;
+        let unsent = matches!(outcome, Outcome::ConnectFailure | Outcome::RefusedStream);
         let method = &self.parts.method;
         let next = policy.next(self.exchange.attempts(), outcome, method, unsent, self.now());
         if next == Err(NoRetry::Budget) {
@@ -180,18 +180,33 @@ impl<'a> Sending<'a> {
         loop {
             self.checkout = Some(checkout);
             let Err(unanswered) = self.converse().await else { return Ok(()) };
-            let Some(dead) = self.checkout.take() else { return Err(Rejection::Internal) };
+            let Some(mut dead) = self.checkout.take() else { return Err(Rejection::Internal) };
             match unanswered {
                 // an idle connection that its target closed at the same moment
-                Unanswered::Unsent(_) if dead.reused => {
-                    checkout = self.take_connection(target).await?;
-                    checkout.take_over(dead);
+                Unanswered::Unsent(rejection) if dead.reused => {
+                    let again = self.begin_again(&mut dead, target).await?;
+                    checkout = again.ok_or_else(|| answer::failed(&dead, rejection))?;
                 }
                 Unanswered::Unsent(rejection) | Unanswered::For(rejection) => {
                     return Err(answer::failed(&dead, rejection));
                 }
             }
         }
+    }
+
+    /// The same exchange on another connection; `None` where some of the body went with the dead one.
+    async fn begin_again(
+        &mut self,
+        dead: &mut Checkout,
+        target: &Target,
+    ) -> Result<Option<Checkout>, Rejection> {
+        let mut checkout = self.take_connection(target).await?;
+        if !checkout.take_over(dead) {
+            let Some(body) = dead.take_unsent_body() else { return Ok(None) };
+            self.body = Some(body);
+            self.write(&mut checkout, target);
+        }
+        Ok(Some(checkout))
     }
 
     /// Hands the request to the connection.
@@ -212,12 +227,20 @@ impl<'a> Sending<'a> {
 
     /// An idle connection to the target, or a new one within the deadlines.
     async fn take_connection(&self, target: &Target) -> Result<Checkout, Rejection> {
-        let (worker, upstream) = (&self.timing.session.worker, &self.route.upstream);
-        let checkout = worker.pool.checkout(&worker.gateway, upstream, target, self.timing.session.now());
+        let (session, upstream) = (self.timing.session, &self.route.upstream);
+        let checkout = session.worker.pool.checkout(session, upstream, target, self.websocket);
         if checkout.reused {
             return Ok(checkout);
         }
-        self.timing.within(checkout.connect(upstream, target)).await
+        let transports = self.exchange.transports().ok_or(Rejection::Internal)?;
+        let connected = self.timing.within(checkout.connect(session, upstream, target, transports)).await;
+        if let Err(rejection) = &connected
+            && Outcome::of(rejection) == Some(Outcome::ConnectFailure)
+            && let Some(why) = session.worker.gateway.last_connect_error(target.state.id)
+        {
+            self.exchange.note_error(&why);
+        }
+        connected
     }
 
     /// Awaits the head of the final response, while the request goes out.
@@ -230,7 +253,7 @@ impl<'a> Sending<'a> {
             Poll::Ready(Err(failure)) => {
                 exchange.note_error(&failure);
                 let rejection = timing.judge(&failure);
-                let unsent = connection.is_unsent() && failure.is_of_connection();
+                let unsent = connection.is_unsent(&failure);
                 Poll::Ready(Err(if unsent {
                     Unanswered::Unsent(rejection)
                 } else {

@@ -1,7 +1,7 @@
 //! The deadlines of one exchange and of each attempt in it.
 
 use crate::connection::session::Session;
-use crate::h1::Failure;
+use crate::target::Failure;
 use policy::rejection::Rejection;
 use policy::table::Route;
 use std::future::{Future, pending, poll_fn};
@@ -117,7 +117,10 @@ impl<'a> Timing<'a> {
         match (self.session.body_fault(), failure) {
             (Some(fault), _) => fault.into(),
             (None, Failure::Invalid(_)) => Rejection::InvalidResponse,
-            (None, Failure::Closed | Failure::Io(_) | Failure::Body(_)) => Rejection::UpstreamReset,
+            (None, Failure::Refused | Failure::GoneAway) => Rejection::StreamRefused,
+            (None, Failure::Closed | Failure::Io(_) | Failure::Reset(_) | Failure::Body(_)) => {
+                Rejection::UpstreamReset
+            }
         }
     }
 }

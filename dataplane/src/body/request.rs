@@ -6,6 +6,7 @@ use crate::connection::session::{BodyFault, ExchangeId, Session};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,6 +19,15 @@ pub(crate) enum RequestBody {
     Streamed(Streamed),
     /// The client's for one of several attempts.
     Replayed(Replayed),
+    /// One that has begun to go to a target that did not look at it.
+    Rewound(Box<Rewound>),
+}
+
+/// A body of which some was read.
+pub(crate) struct Rewound {
+    /// What was.
+    read: VecDeque<Bytes>,
+    rest: RequestBody,
 }
 
 /// The client's body as it arrives.
@@ -35,6 +45,14 @@ impl RequestBody {
     pub(crate) fn new(incoming: Incoming, session: &Rc<Session>) -> Self {
         Streamed::new(incoming, session).map_or(Self::Empty, Self::Streamed)
     }
+
+    /// The same body from its beginning, when this was read of it.
+    pub(crate) fn rewound(self, read: Vec<Bytes>) -> Self {
+        match read.is_empty() {
+            true => self,
+            false => Self::Rewound(Box::new(Rewound { read: read.into(), rest: self })),
+        }
+    }
 }
 
 impl HttpBody for RequestBody {
@@ -49,6 +67,10 @@ impl HttpBody for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Streamed(streamed) => Pin::new(streamed).poll_frame(cx),
             Self::Replayed(replayed) => Pin::new(replayed).poll_frame(cx),
+            Self::Rewound(rewound) => match rewound.read.pop_front() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                None => Pin::new(&mut rewound.rest).poll_frame(cx),
+            },
         }
     }
 
@@ -57,6 +79,7 @@ impl HttpBody for RequestBody {
             Self::Empty => true,
             Self::Streamed(streamed) => streamed.is_end_stream(),
             Self::Replayed(replayed) => replayed.is_end_stream(),
+            Self::Rewound(rewound) => rewound.read.is_empty() && rewound.rest.is_end_stream(),
         }
     }
 
@@ -65,6 +88,13 @@ impl HttpBody for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streamed(streamed) => streamed.size_hint(),
             Self::Replayed(replayed) => replayed.size_hint(),
+            Self::Rewound(rewound) => match rewound.rest.size_hint().exact() {
+                Some(rest) => {
+                    let read: u64 = rewound.read.iter().map(|data| data.len() as u64).sum();
+                    SizeHint::with_exact(read + rest)
+                }
+                None => SizeHint::default(),
+            },
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::compressed::Compressed;
 use crate::connection::session::Session;
 use crate::exchange::Exchange;
-use crate::h1::Failure;
 use crate::pool::Checkout;
+use crate::target::Failure;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use policy::filter::compression::Coding;

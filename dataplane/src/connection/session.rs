@@ -5,6 +5,7 @@
 //! fires at the earliest moment at which any of that could be overdue and is then set anew.
 
 use crate::connection::boundary::{Boundary, Extent};
+use crate::connection::stream::ClientStream;
 use crate::connection::tunnel::Tunnel;
 use crate::exchange::Exchange;
 use crate::listener::{ListenerSettings, ListenerState};
@@ -123,6 +124,8 @@ pub(crate) struct Session {
     pub(crate) peer: SocketAddr,
     /// What the client has shown, and what holds.
     pub(crate) client_certificate: Option<Box<ClientCertificate>>,
+    /// The address of ours that the client has connected to.
+    pub(crate) local: SocketAddr,
     /// The peer's address as a header value, made once.
     pub(crate) peer_header: HeaderValue,
     /// What a target is told of a client that nobody vouches for, as whole lines, made once.
@@ -173,7 +176,7 @@ impl Session {
         peer: SocketAddr,
         limits: Rc<Limits>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, local) = (Instant::now(), listener.address);
         let peer_header = HeaderValue::try_from(peer.ip().to_canonical().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let introduction = introduction(&peer_header, settings.scheme(), worker.gateway.via());
@@ -183,6 +186,7 @@ impl Session {
             settings,
             peer,
             client_certificate: None,
+            local,
             introduction,
             peer_header,
             limits,
@@ -210,6 +214,13 @@ impl Session {
             aborted: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The same by the address that the client has come to, where the listener has them all.
+    pub(crate) fn arrived_by(self, stream: &ClientStream) -> Self {
+        let all = self.local.ip().is_unspecified();
+        let local = if all { stream.local_addr().unwrap_or(self.local) } else { self.local };
+        Self { local, ..self }
     }
 
     /// The same for a client of which the handshake has said who it is.

@@ -3,6 +3,7 @@
 use policy::config::listener::HttpProtocol;
 use rustls::ServerConnection;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +19,14 @@ pub(crate) enum ClientStream {
 }
 
 impl ClientStream {
+    /// To which address of ours the client has connected.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(socket) => socket.local_addr(),
+            Self::Tls(stream) => stream.get_ref().0.local_addr(),
+        }
+    }
+
     /// Which version of HTTP was negotiated by ALPN (RFC 7301); none in plain text, and for a client that named none.
     pub(crate) fn negotiated(&self) -> Option<HttpProtocol> {
         match self.tls()?.alpn_protocol()? {

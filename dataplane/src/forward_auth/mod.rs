@@ -4,8 +4,8 @@ use crate::attempt::Timing;
 use crate::body::{Content, RequestBody};
 use crate::edge;
 use crate::exchange::Exchange;
-use crate::h1::{RequestHead, ResponseHead};
 use crate::pool::Checkout;
+use crate::target::{RequestHead, ResponseHead};
 use bytes::Bytes;
 use http::Response;
 use http::header::HeaderValue;
@@ -14,6 +14,7 @@ use policy::auth::forward::{ForwardAuth, Verdict};
 use policy::filter::Caller;
 use policy::forwarded::Client;
 use policy::headers::Inbound;
+use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::trace::TRACEPARENT;
 use std::future::poll_fn;
@@ -139,11 +140,13 @@ impl Exchange {
             upgrade: false,
         };
         loop {
-            let mut checkout = worker.pool.checkout(&worker.gateway, upstream, target, session.now());
+            let mut checkout = worker.pool.checkout(session, upstream, target, false);
             if !checkout.reused {
-                checkout = checkout.connect(upstream, target).await.map_err(|rejection| {
+                let transports = self.transports().ok_or_else(|| Rejection::Internal.title().to_owned())?;
+                let connected = checkout.connect(session, upstream, target, transports).await;
+                checkout = connected.map_err(|rejection| {
                     let why = worker.gateway.last_connect_error(target.state.id);
-                    let refused = matches!(rejection, Rejection::ConnectFailed | Rejection::ConnectTimeout);
+                    let refused = Outcome::of(&rejection) == Some(Outcome::ConnectFailure);
                     why.filter(|_| refused).unwrap_or_else(|| rejection.title().to_owned())
                 })?;
             }

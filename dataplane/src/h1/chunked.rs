@@ -1,6 +1,6 @@
 //! Chunked bodies of responses (RFC 9112 §7.1), read strictly: what two readers could read in two ways is an error.
 
-use super::Invalid;
+use crate::target::Invalid;
 use bytes::{Buf as _, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 

@@ -11,25 +11,24 @@ mod request;
 mod response;
 mod wire;
 
-pub(crate) use request::RequestHead;
-pub(crate) use response::ResponseHead;
 pub(crate) use wire::Flusher;
 
-use crate::body::{BodyError, RequestBody};
+use crate::body::RequestBody;
 use crate::connection::session::Session;
+use crate::dial::{Origin, Stream};
 use crate::pool::lane::LanePermit;
+use crate::target::{Failure, Invalid, RequestHead, ResponseHead};
 use bytes::{Bytes, BytesMut};
 use chunked::{Chunked, Piece};
 use http::Method;
 use http_body::{Frame, SizeHint};
 use request::Upload;
-use response::MAX_HEAD;
+use response::{MAX_HEAD, Received};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use wire::Reader;
 
@@ -40,37 +39,10 @@ const LARGE: usize = 16 * 1024;
 /// What such a read takes at most.
 const LARGE_READ: usize = 128 * 1024;
 
-/// Why there is no response, or no more of it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("the target closed the connection")]
-    Closed,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error(transparent)]
-    Body(#[from] BodyError),
-}
-
-impl Failure {
-    /// The target has said nothing, neither has the client: the connection was of no use.
-    pub(crate) fn is_of_connection(&self) -> bool {
-        match self {
-            Self::Closed | Self::Io(_) => true,
-            Self::Invalid(_) | Self::Body(_) => false,
-        }
-    }
-}
-
-/// What a target sent is no HTTP, or may be read in two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the target sent {0}")]
-pub(crate) struct Invalid(&'static str);
-
 /// One connection to a target.
 pub(crate) struct Connection {
     wire: Reader,
+    origin: Option<Origin>,
     upload: Upload,
     /// Of the current exchange.
     method: Method,
@@ -96,7 +68,7 @@ enum Download {
 
 /// A socket on which another protocol is spoken from now on.
 pub(crate) struct Upgraded {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// What the target has already said in it.
     pub(crate) read_ahead: Bytes,
     _permit: LanePermit,
@@ -104,9 +76,10 @@ pub(crate) struct Upgraded {
 
 impl Connection {
     /// On a new socket.
-    pub(crate) fn new(stream: TcpStream, permit: LanePermit) -> Self {
+    pub(crate) fn new(stream: Stream, origin: Option<Origin>, permit: LanePermit) -> Self {
         Self {
             wire: Reader::new(stream, permit),
+            origin,
             upload: Upload::Done,
             method: Method::GET,
             interim: 0,
@@ -202,14 +175,14 @@ impl Connection {
     /// A final head, if there is one in the buffer.
     fn take_head(&mut self) -> Result<Option<ResponseHead>, Invalid> {
         while !self.buffer.is_empty() {
-            let Some(head) = ResponseHead::take(&mut self.buffer)? else {
+            let Some(received) = Received::take(&mut self.buffer)? else {
                 let partial = std::mem::take(&mut self.buffer).try_into_mut();
                 self.partial = partial.unwrap_or_else(|shared| BytesMut::from(&*shared));
                 return Ok(None);
             };
-            if !head.is_interim() {
-                self.receive(&head);
-                return Ok(Some(head));
+            if !received.is_interim() {
+                self.receive(&received);
+                return Ok(Some(received.head));
             }
             self.interim += 1;
             if self.interim > MAX_INTERIM {
@@ -220,21 +193,21 @@ impl Connection {
     }
 
     /// What follows a head (RFC 9112 §6.3 and §9.3).
-    fn receive(&mut self, head: &ResponseHead) {
+    fn receive(&mut self, received: &Received) {
         if self.buffer.is_empty() {
             // nothing of the head is held on to
             self.buffer = Bytes::new();
         }
-        let framing = &head.framing;
+        let framing = &received.framing;
         self.download = match framing.length {
-            _ if head.is_all(&self.method) => Download::Over,
+            _ if received.is_all(&self.method) => Download::Over,
             _ if framing.chunked => Download::Chunked(Chunked::default()),
             Some(0) => Download::Over,
             Some(length) => Download::Length(length),
             None => Download::UntilClose,
         };
         self.persists = !framing.close
-            && (head.persists || framing.keep_alive)
+            && (received.persists || framing.keep_alive)
             && !matches!(self.download, Download::UntilClose);
     }
 
@@ -351,8 +324,15 @@ impl Connection {
             && self.upload.is_done()
             && self.buffer.is_empty()
             && self.wire.pending() == 0
+            && !self.wire.is_blocked()
             && !self.wire.has_failed()
             && !self.wire.is_uploading()
+            && self.leads_there_still()
+    }
+
+    /// Whether the target's name, if it has one, still stands for where this connection leads.
+    pub(crate) fn leads_there_still(&self) -> bool {
+        self.origin.as_ref().is_none_or(Origin::is_current)
     }
 
     /// Whether the target has said nothing since the last exchange, neither that it closes nor anything unasked.

@@ -2,7 +2,7 @@
 
 use super::wire::Wire;
 use crate::body::{BodyError, RequestBody};
-use http::Method;
+use crate::target::RequestHead;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame};
 use std::fmt::Write as _;
@@ -12,24 +12,8 @@ use std::task::{Context, Poll, ready};
 /// Of a body, as much is taken from the client before the target has taken what came before.
 const AHEAD: usize = 64 * 1024;
 
-/// What a head is written from.
-pub(crate) struct RequestHead<'a> {
-    pub(crate) method: &'a Method,
-    /// Path and query.
-    pub(crate) target: &'a str,
-    pub(crate) host: &'a HeaderValue,
-    /// The client's, without what is for one connection only. What they say of host and framing is left out.
-    pub(crate) headers: &'a HeaderMap,
-    /// Whole lines of the gateway's own.
-    pub(crate) lines: &'a [u8],
-    /// Fields of the gateway's own.
-    pub(crate) fields: [Option<(&'a str, &'a HeaderValue)>; 2],
-    /// It asks for the protocol that `Upgrade` names.
-    pub(crate) upgrade: bool,
-}
-
 impl RequestHead<'_> {
-    /// Writes the head of a request with this body.
+    /// Writes the head of a request with this body, in HTTP/1.1.
     pub(super) fn write(&self, body: &RequestBody, out: &mut Vec<u8>) {
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');

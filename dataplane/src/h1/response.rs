@@ -1,6 +1,6 @@
 //! The head of a target's response.
 
-use super::Invalid;
+use crate::target::{Invalid, ResponseHead};
 use bytes::{Buf as _, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -12,17 +12,16 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// The fields of a head; more are refused with 502.
 const MAX_FIELDS: usize = 100;
 
-/// The head of a response, without what is for one connection only.
+/// The head of a response, and what it says of the message and the connection.
 #[derive(Debug)]
-pub(crate) struct ResponseHead {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+pub(super) struct Received {
+    pub(super) head: ResponseHead,
     pub(super) framing: Framing,
     /// HTTP/1.1, and not 1.0.
     pub(super) persists: bool,
 }
 
-impl ResponseHead {
+impl Received {
     /// Takes a head from the front of `buffer`; `None` when it is not all there.
     pub(super) fn take(buffer: &mut Bytes) -> Result<Option<Self>, Invalid> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -55,19 +54,20 @@ impl ResponseHead {
             return Err(Invalid("Transfer-Encoding in HTTP/1.0"));
         }
         buffer.advance(length);
-        Ok(Some(Self { status, headers, framing, persists }))
+        Ok(Some(Self { head: ResponseHead { status, headers }, framing, persists }))
     }
 
     /// Whether another head follows for the same request.
     pub(super) fn is_interim(&self) -> bool {
-        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+        let status = self.head.status;
+        status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
     }
 
     /// Whether no body follows whatever the head says (RFC 9112 §6.3).
     pub(super) fn is_all(&self, method: &Method) -> bool {
         *method == Method::HEAD
             || matches!(
-                self.status,
+                self.head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
             )
     }

@@ -5,6 +5,7 @@
 //! woken for a batch and not for each request, which saves more than the writes themselves cost.
 
 use crate::connection::session::Session;
+use crate::dial::Stream;
 use crate::pool::lane::LanePermit;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
@@ -15,14 +16,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Room for a head that an idle connection keeps.
 const SPARE: usize = 2 * 1024;
 
 /// A socket to a target. It is given back to the target's budget when the last who holds this is done.
 pub(crate) struct Wire {
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     outgoing: RefCell<Outgoing>,
     /// It stands in a [`Flusher`]'s queue.
     queued: Cell<bool>,
@@ -46,7 +46,7 @@ pub(super) struct Reader(Rc<Wire>);
 
 impl Reader {
     /// Of a new socket.
-    pub(super) fn new(stream: TcpStream, permit: LanePermit) -> Self {
+    pub(super) fn new(stream: Stream, permit: LanePermit) -> Self {
         Self(Rc::new(Wire {
             stream: RefCell::new(stream),
             outgoing: RefCell::default(),
@@ -91,7 +91,7 @@ pub(super) struct Outgoing {
 
 impl Wire {
     /// The socket itself, for whatever speaks on it from now on; `None` while anybody else holds it.
-    pub(super) fn into_stream(self: Rc<Self>) -> Option<(TcpStream, LanePermit)> {
+    pub(super) fn into_stream(self: Rc<Self>) -> Option<(Stream, LanePermit)> {
         let Self { stream, permit, .. } = Rc::into_inner(self)?;
         Some((stream.into_inner(), permit))
     }
@@ -112,14 +112,7 @@ impl Wire {
 
     /// Whether nothing has come since the last read, not even the end; costs no system call.
     pub(super) fn is_silent(&self) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut stream = self.stream.borrow_mut();
-        if stream.poll_read_ready(&mut nobody).is_pending() {
-            return true;
-        }
-        // also a socket of which the last read filled its buffer counts as ready
-        let mut byte = [0];
-        Pin::new(&mut *stream).poll_read(&mut nobody, &mut ReadBuf::new(&mut byte)).is_pending()
+        self.stream.borrow_mut().is_silent()
     }
 
     // ---- writing
@@ -196,18 +189,20 @@ impl Wire {
 
     /// Writes what there is, for whoever waits in `cx`. An error is kept: the target may have answered before it closed.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut stream = self.stream.borrow_mut();
-        self.outgoing.borrow_mut().write(|bytes| Pin::new(&mut *stream).poll_write(cx, bytes))
+        let stream = &mut *self.stream.borrow_mut();
+        let mut outgoing = self.outgoing.borrow_mut();
+        ready!(outgoing.write(|bytes| Pin::new(&mut *stream).poll_write(cx, bytes)));
+        outgoing.flushed(Pin::new(stream).poll_flush(cx))
     }
 
     /// The same at once; false when the socket takes no more and somebody has to wait for it, or knows no more.
     fn flush(&self) -> bool {
-        let stream = self.stream.borrow();
+        let stream = &mut *self.stream.borrow_mut();
         let mut outgoing = self.outgoing.borrow_mut();
-        let flushed = outgoing.write(|bytes| match stream.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            written => Poll::Ready(written),
-        });
+        let mut flushed = outgoing.write(|bytes| stream.try_write(bytes));
+        if flushed.is_ready() {
+            flushed = outgoing.flushed(stream.try_flush());
+        }
         flushed.is_ready() && outgoing.error.is_none()
     }
 }
@@ -231,6 +226,15 @@ impl Outgoing {
             self.written = 0;
             self.bytes.clear();
             self.bytes.shrink_to(SPARE);
+        }
+        Poll::Ready(())
+    }
+
+    /// What the stream itself had kept back, as TLS does, is out too.
+    fn flushed(&mut self, flushed: Poll<io::Result<()>>) -> Poll<()> {
+        self.blocked = flushed.is_pending();
+        if let Err(error) = ready!(flushed) {
+            self.error.get_or_insert(error);
         }
         Poll::Ready(())
     }

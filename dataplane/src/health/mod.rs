@@ -10,10 +10,9 @@ mod probe;
 mod prober;
 
 use crate::clock;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Serving};
 use breakers::BreakerJournal;
 use journal::Journal;
-use policy::table::RouteTable;
 use prober::{Order, Prober, Shared};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,10 +63,11 @@ impl HealthChecks {
 
     /// One task for each target with a health check: those that stay go on, the others begin or end.
     fn follow(&mut self) {
-        let Some(table) = self.gateway.table() else { return };
+        let Some(serving) = self.gateway.serving() else { return };
+        let table = &serving.table;
         let mut before = std::mem::take(&mut self.probers);
         let mut new = Vec::new();
-        for (id, order) in orders(&table) {
+        for (id, order) in orders(&serving) {
             match before.remove(&id).filter(|prober| prober.goes_on(&order)) {
                 Some(prober) => drop(self.probers.insert(id, prober)),
                 None => new.push((id, order)),
@@ -78,7 +78,7 @@ impl HealthChecks {
             let first = first_wait(at, count, order.interval());
             self.probers.insert(id, Prober::start(order, first, Arc::clone(&self.shared)));
         }
-        self.journal.follow(&table, clock::now());
+        self.journal.follow(table, clock::now());
     }
 
     fn look(&mut self) {
@@ -103,14 +103,14 @@ fn first_wait(at: usize, count: usize, interval: Duration) -> Duration {
 }
 
 /// What is to be probed, by the target's id.
-fn orders(table: &RouteTable) -> impl Iterator<Item = (u64, Order)> {
-    table.upstreams.iter().flat_map(|upstream| {
+fn orders(serving: &Serving) -> impl Iterator<Item = (u64, Order)> {
+    serving.table.upstreams.iter().flat_map(move |upstream| {
         let check = upstream.config().health_check.as_ref().zip(upstream.thresholds());
         check.into_iter().flat_map(move |(check, thresholds)| {
-            upstream
-                .targets
-                .iter()
-                .map(move |target| (target.state.id, Order::new(upstream, target, check, thresholds)))
+            upstream.targets.iter().filter_map(move |target| {
+                let transport = serving.transports.to(target)?;
+                Some((target.state.id, Order::new(upstream, target, transport, check, thresholds)))
+            })
         })
     })
 }

@@ -2,6 +2,7 @@
 
 use super::probe::{Failure, Probe};
 use crate::clock;
+use crate::dial::Transport;
 use parking_lot::Mutex;
 use policy::config::health::HealthCheckConfig;
 use policy::health::Thresholds;
@@ -30,6 +31,7 @@ pub(super) struct Order {
     probe: Probe,
     check: HealthCheckConfig,
     thresholds: Thresholds,
+    transport: Arc<Transport>,
     state: Arc<TargetState>,
 }
 
@@ -37,6 +39,7 @@ pub(super) struct Order {
 pub(super) struct Prober {
     check: HealthCheckConfig,
     thresholds: Thresholds,
+    transport: Arc<Transport>,
     task: JoinHandle<()>,
 }
 
@@ -63,11 +66,18 @@ impl Order {
     pub(super) fn new(
         upstream: &Upstream,
         target: &Target,
+        transport: &Arc<Transport>,
         check: &HealthCheckConfig,
         thresholds: Thresholds,
     ) -> Self {
-        let (upstream, probe) = (Arc::clone(&upstream.name), Probe::new(&target.addr, check));
-        Self { upstream, probe, check: check.clone(), thresholds, state: Arc::clone(&target.state) }
+        Self {
+            upstream: Arc::clone(&upstream.name),
+            probe: Probe::new(&target.addr, transport, check),
+            check: check.clone(),
+            thresholds,
+            transport: Arc::clone(transport),
+            state: Arc::clone(&target.state),
+        }
     }
 
     pub(super) fn interval(&self) -> Duration {
@@ -100,13 +110,17 @@ impl Order {
 
 impl Prober {
     pub(super) fn start(order: Order, first: Duration, shared: Arc<Shared>) -> Self {
-        let (check, thresholds) = (order.check.clone(), order.thresholds);
-        Self { check, thresholds, task: tokio::spawn(order.carry_out(first, shared)) }
+        let (check, thresholds, transport) =
+            (order.check.clone(), order.thresholds, Arc::clone(&order.transport));
+        Self { check, thresholds, transport, task: tokio::spawn(order.carry_out(first, shared)) }
     }
 
     /// Whether it does what the order says. Its target is the same: ids are never used twice.
     pub(super) fn goes_on(&self, order: &Order) -> bool {
-        self.check == order.check && self.thresholds == order.thresholds && !self.has_died()
+        self.check == order.check
+            && self.thresholds == order.thresholds
+            && Arc::ptr_eq(&self.transport, &order.transport)
+            && !self.has_died()
     }
 
     /// It never ends by itself.

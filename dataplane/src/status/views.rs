@@ -1,6 +1,7 @@
 //! What protects the targets of a table, in the words of the wire.
 
 use crate::clock;
+use crate::dial::Transport;
 use crate::gateway::Gateway;
 use policy::auth::jwt::KeySetView;
 use policy::breaker::{self, BreakerView};
@@ -22,8 +23,14 @@ const ALL_ROUTES: &str = "*";
 
 /// Adds all that a table has to tell.
 pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Gateway, now: Now) {
+    let serving = gateway.serving();
+    let transports = serving.as_ref().map(|serving| &*serving.transports);
     for upstream in &table.upstreams {
-        status.targets.extend(upstream.targets.iter().map(|one| target(upstream, one, gateway, now)));
+        let told = |one| {
+            let transport = transports.and_then(|transports| transports.to(one));
+            target(upstream, one, transport.map(|transport| &**transport), gateway, now)
+        };
+        status.targets.extend(upstream.targets.iter().map(told));
     }
     let of_all =
         table.routes.iter().flat_map(|route| &route.guard.limits).find(|one| one.reach == Reach::All);
@@ -185,7 +192,15 @@ fn issuer(view: KeySetView) -> IssuerStatus {
     }
 }
 
-fn target(upstream: &Upstream, target: &Target, gateway: &Gateway, now: Now) -> TargetStatus {
+fn target(
+    upstream: &Upstream,
+    target: &Target,
+    transport: Option<&Transport>,
+    gateway: &Gateway,
+    now: Now,
+) -> TargetStatus {
+    let name = transport.and_then(Transport::name);
+    let addresses = name.map(|name| name.addresses()).unwrap_or_default();
     TargetStatus {
         upstream: upstream.name.to_string(),
         addr: target.addr.to_string(),
@@ -196,6 +211,9 @@ fn target(upstream: &Upstream, target: &Target, gateway: &Gateway, now: Now) -> 
         connections: target.state.connections.load(Ordering::Relaxed).into(),
         last_error: gateway.last_connect_error(target.state.id).unwrap_or_default(),
         health: Some(target_health(target.state.health_view(now))),
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+        dns_error: name.and_then(|name| name.last_error()).unwrap_or_default(),
+        unverified: transport.is_some_and(Transport::is_unverified),
         ..TargetStatus::default()
     }
 }

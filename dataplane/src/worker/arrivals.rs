@@ -94,7 +94,7 @@ impl Worker {
                     open.listener.handshakes.count(tls);
                     tls::client_certificate(tls)
                 });
-                let session = Rc::new(session(peer).with_certificate(certificate));
+                let session = Rc::new(session(peer).arrived_by(&stream).with_certificate(certificate));
                 let _registered = self.register(&session, open);
                 drop(expected);
                 if arrival.closing.get() {

@@ -5,6 +5,7 @@ use super::{Command, Drained, Peer};
 use crate::connection::session::{Limits, Session};
 use crate::connection::stream::ClientStream;
 use crate::connection::{self, goodbye};
+use crate::dial::Transports;
 use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::h1::Flusher;
 use crate::listener::{ListenerId, ListenerState};
@@ -42,14 +43,21 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub(crate) struct TableHandle {
     table: Arc<RouteTable>,
     series: Arc<TableSeries>,
+    /// How its targets are reached.
+    pub(crate) transports: Arc<Transports>,
     /// Where lines of its access logs go, in the order of its `log_outputs`.
     pub(crate) sinks: Box<[Rc<Sink>]>,
 }
 
 impl TableHandle {
     pub(crate) fn new(serving: &Serving, log: &WorkerLog) -> Self {
-        let Serving { table, series, log_outputs } = serving;
-        Self { table: table.clone(), series: series.clone(), sinks: log.sinks(log_outputs) }
+        let Serving { table, series, log_outputs, transports } = serving;
+        Self {
+            table: table.clone(),
+            series: series.clone(),
+            transports: transports.clone(),
+            sinks: log.sinks(log_outputs),
+        }
     }
 
     /// Where its requests are counted.
@@ -277,8 +285,9 @@ impl Worker {
         if !settings.begins_with_http() {
             return self.expect(stream, peer, Accepted { open, settings, limits, over });
         }
-        let session = Rc::new(Session::new(self.clone(), open.listener.clone(), settings, peer, limits));
         let stream = ClientStream::Plain(stream);
+        let session = Session::new(self.clone(), open.listener.clone(), settings, peer, limits);
+        let session = Rc::new(session.arrived_by(&stream));
         if over {
             spawn_local(too_many(stream, session, open));
             return;
@@ -373,7 +382,7 @@ impl Worker {
         loop {
             let now = ticks.tick().await.into_std();
             self.wall.set(wall_clock());
-            self.pool.sweep(&self.gateway, now);
+            self.pool.sweep(|target| self.gateway.lane(target), now);
         }
     }
 }
@@ -460,7 +469,7 @@ mod tests {
         let gateway = Gateway::new("edge-1".to_owned());
         let (commands, _) = mpsc::unbounded_channel();
         let peers = Arc::new([Peer { commands, counters: gateway.add_worker() }]);
-        gateway.publish(table.identified(7, String::new()));
+        gateway.publish(table.identified(7, String::new()), Transports::default());
         Worker::new(0, peers, gateway)
     }
 

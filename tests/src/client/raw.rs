@@ -55,6 +55,11 @@ impl RawClient {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
+    /// From where it is connected.
+    pub fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket has an address")
+    }
+
     /// Sends bytes; that the peer has already closed is no error here, its answer says why.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = soon("send", self.stream.write_all(bytes.as_ref())).await;

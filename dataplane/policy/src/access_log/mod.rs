@@ -99,7 +99,7 @@ fn fields<F: Form>(mut line: F, names: &Names, time: &[u8], of: &Record<'_>) {
     line.first_time(&names.duration, of.duration, names.unit);
     line.address(&names.client_ip, of.client_ip);
     match of.target {
-        Some(TargetAddr { host, port }) => line.host_and_port(&names.target, host, *port),
+        Some(TargetAddr { tls: _, host, port }) => line.host_and_port(&names.target, host, *port),
         None => line.text(&names.target, b"", LONGEST_TEXT),
     }
     line.text(&names.request_id, of.request_id.as_bytes(), LONGEST_TEXT);

@@ -11,7 +11,7 @@ const REQUEST_ID: &str = "01a20aed-eacd-76f2-9a38-473b56cbc556";
 const MOMENT: u64 = 1_795_428_000_123_456_789;
 
 fn target() -> TargetAddr {
-    TargetAddr { host: "10.0.0.7".to_owned(), port: 8080 }
+    TargetAddr { tls: false, host: "10.0.0.7".to_owned(), port: 8080 }
 }
 
 /// A request that went well.

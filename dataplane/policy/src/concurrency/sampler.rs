@@ -45,7 +45,7 @@ impl Sign {
             Some(Outcome::Response(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)) => {
                 Self::Overload
             }
-            Some(Outcome::Timeout) => Self::Overload,
+            Some(Outcome::Timeout | Outcome::RefusedStream) => Self::Overload,
             Some(Outcome::Response(status)) if !status.is_server_error() => Self::Latency,
             Some(Outcome::Response(_) | Outcome::ConnectFailure | Outcome::Reset) | None => Self::None,
         }

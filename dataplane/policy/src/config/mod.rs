@@ -9,6 +9,7 @@ pub mod leaf;
 pub mod listener;
 pub mod load;
 mod schema;
+pub mod transport;
 pub mod wire;
 
 pub use schema::schema;
@@ -20,6 +21,7 @@ use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, Tar
 use listener::{HttpProtocol, ListenerConfig, ListenerTlsConfig, ProxyProtocol, RedirectHttpsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use transport::{DnsConfig, SendProxyProtocol, UpstreamProtocol, UpstreamTlsConfig};
 
 /// A whole config file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,7 +121,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
-    /// `http://host:port`, without a path.
+    /// `http://host:port` or `https://host:port`, without a path.
     pub addr: TargetAddr,
     /// Share of the traffic relative to the other targets; 0 takes no new requests.
     #[serde(default = "one")]
@@ -201,6 +203,22 @@ pub struct UpstreamConfig {
     /// How long the share of a target that has recovered grows, from a tenth to all of it; 0s: full at once.
     #[serde(default = "default_slow_start")]
     pub slow_start: Duration,
+    /// Which HTTP is spoken to the targets. Default: `auto`.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+    /// TLS towards `https://` targets; by default their certificates are verified by the authorities of the machine.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: UpstreamTlsConfig,
+    /// Whether each connection begins with who the client is: `off`, `v1` or `v2`. Default: `off`.
+    #[serde(default)]
+    pub send_proxy_protocol: SendProxyProtocol,
+    /// How the names of targets become addresses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dns: DnsConfig,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl UpstreamConfig {
@@ -220,7 +238,19 @@ impl UpstreamConfig {
             outlier: None,
             on_all_unhealthy: OnAllUnhealthy::default(),
             slow_start: default_slow_start(),
+            protocol: UpstreamProtocol::default(),
+            tls: UpstreamTlsConfig::default(),
+            send_proxy_protocol: SendProxyProtocol::default(),
+            dns: DnsConfig::default(),
         }
+    }
+
+    /// Whether targets are reached and spoken to in the same way: a connection for the one would do for the other.
+    pub fn reaches_alike(&self, other: &Self) -> bool {
+        self.protocol == other.protocol
+            && self.tls == other.tls
+            && self.send_proxy_protocol == other.send_proxy_protocol
+            && self.dns == other.dns
     }
 }
 
@@ -327,6 +357,18 @@ pub struct RouteConfig {
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<Duration>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<UpstreamProtocol>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTlsConfig>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_proxy_protocol: Option<SendProxyProtocol>,
+    /// With inline `targets`: as in an upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsConfig>,
     /// What happens before a request is sent on; the order written here means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterConfig>,
@@ -358,6 +400,10 @@ impl RouteConfig {
             outlier: self.outlier.clone(),
             on_all_unhealthy: self.on_all_unhealthy.unwrap_or_default(),
             slow_start: self.slow_start.unwrap_or_else(default_slow_start),
+            protocol: self.protocol.unwrap_or_default(),
+            tls: self.tls.clone().unwrap_or_default(),
+            send_proxy_protocol: self.send_proxy_protocol.unwrap_or_default(),
+            dns: self.dns.clone().unwrap_or_default(),
         }
     }
 
@@ -377,6 +423,10 @@ impl RouteConfig {
             outlier,
             on_all_unhealthy,
             slow_start,
+            protocol,
+            tls,
+            send_proxy_protocol,
+            dns,
         } = upstream;
         self.targets = targets;
         self.balancer = Some(balancer);
@@ -390,6 +440,10 @@ impl RouteConfig {
         self.outlier = outlier;
         self.on_all_unhealthy = Some(on_all_unhealthy);
         self.slow_start = Some(slow_start);
+        self.protocol = Some(protocol);
+        self.tls = Some(tls);
+        self.send_proxy_protocol = Some(send_proxy_protocol);
+        self.dns = Some(dns);
     }
 }
 

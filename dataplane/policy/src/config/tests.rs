@@ -4,6 +4,7 @@ use super::answer::{RedirectConfig, RespondConfig};
 use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent, Secret};
 use super::listener::tests::{listener, server};
+use super::transport::tests::{any_reach, any_targets};
 use super::*;
 use crate::filter::Scope;
 use crate::filter::auth::{ApiKey, ApiKeyConfig, AuthConfig, JwtConfig, JwtKeys, TokenSource};
@@ -162,11 +163,15 @@ fn bare_route(name: &str) -> RouteConfig {
         outlier: None,
         on_all_unhealthy: None,
         slow_start: None,
+        protocol: None,
+        tls: None,
+        send_proxy_protocol: None,
+        dns: None,
         filters: Vec::new(),
     }
 }
 
-fn duration() -> impl Strategy<Value = Duration> {
+pub(super) fn duration() -> impl Strategy<Value = Duration> {
     (1u64..=86_400_000).prop_map(|millis| Duration::from_millis(millis).expect("at most 24 h"))
 }
 
@@ -199,13 +204,6 @@ fn hash_on() -> impl Strategy<Value = HashOn> {
     ]
 }
 
-fn targets() -> impl Strategy<Value = Vec<TargetConfig>> {
-    let addr = prop_oneof![("[a-z]{1,9}", 1u16..), (Just("2001:db8::1".to_owned()), 1u16..)];
-    let target = (addr, any::<u32>())
-        .prop_map(|((host, port), weight)| TargetConfig { addr: TargetAddr { host, port }, weight });
-    vec(target, 0..4)
-}
-
 fn upstream() -> impl Strategy<Value = UpstreamConfig> {
     let balancer = select(vec![
         BalancerKind::RoundRobin,
@@ -217,8 +215,9 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
     let times = (duration(), duration(), duration(), duration(), duration());
     let on_all_unhealthy = select(vec![OnAllUnhealthy::FailOpen, OnAllUnhealthy::FailClosed]);
     let health = (option::of(health_check()), option::of(outlier()), on_all_unhealthy);
-    (name(), targets(), balancer, option::of(hash_on()), any::<u32>(), times, health).prop_map(
-        |(name, targets, balancer, hash_on, max_connections, times, health)| UpstreamConfig {
+    let balancing = (balancer, option::of(hash_on()), any::<u32>());
+    (name(), any_targets(), balancing, times, health, any_reach()).prop_map(
+        |(name, targets, (balancer, hash_on, max_connections), times, health, reach)| UpstreamConfig {
             name,
             targets,
             balancer,
@@ -232,6 +231,10 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
             outlier: health.1,
             on_all_unhealthy: health.2,
             slow_start: times.4,
+            protocol: reach.0,
+            tls: reach.1,
+            send_proxy_protocol: reach.2,
+            dns: reach.3,
         },
     )
 }

@@ -3,10 +3,10 @@
 //! The wire makes every default explicit. What comes back is therefore equal on the wire, and equal as a config
 //! except where a default was left unwritten.
 
-use super::health;
 use super::leaf::{ByteSize, Duration, Fault, HashOn, HeaderMatch, Network, QueryMatch, TargetAddr};
 use super::listener::{DEFAULT_LISTENER, ListenerConfig};
 use super::{BalancerKind, GatewayConfig, RouteConfig, ServerConfig, TargetConfig, UpstreamConfig};
+use super::{health, transport};
 use crate::filter::FilterConfig;
 use proto::v1;
 use std::fmt::Display;
@@ -71,6 +71,15 @@ where
     message.map(T::try_from).transpose().map_err(|error| WireError::from(error).below(key))
 }
 
+/// A message that must be there.
+fn required_below<W, T>(key: &str, message: Option<W>) -> Result<T, WireError>
+where
+    T: TryFrom<W>,
+    WireError: From<T::Error>,
+{
+    T::try_from(required(key, message)?).map_err(|error| WireError::from(error).below(key))
+}
+
 pub(crate) fn convert_all<W, T>(key: &str, wire: Vec<W>) -> Result<Vec<T>, WireError>
 where
     T: TryFrom<W>,
@@ -105,9 +114,7 @@ impl TryFrom<v1::RouteTable> for GatewayConfig {
     fn try_from(wire: v1::RouteTable) -> Result<Self, WireError> {
         let v1::RouteTable { server, listeners, upstreams, routes, global_filters } = wire;
         Ok(Self {
-            server: required("server", server)?
-                .try_into()
-                .map_err(|error: WireError| error.below("server"))?,
+            server: required_below("server", server)?,
             listeners: convert_all("listeners", listeners)?,
             upstreams: convert_all("upstreams", upstreams)?,
             routes: convert_all("routes", routes)?,
@@ -294,6 +301,10 @@ impl From<&UpstreamConfig> for v1::Upstream {
             outlier,
             on_all_unhealthy,
             slow_start,
+            protocol,
+            tls,
+            send_proxy_protocol,
+            dns,
         } = config;
         Self {
             name: name.clone(),
@@ -310,6 +321,10 @@ impl From<&UpstreamConfig> for v1::Upstream {
                 outlier: outlier.as_ref().map(v1::Outlier::from),
                 on_all_unhealthy: v1::OnAllUnhealthy::from(*on_all_unhealthy).into(),
                 slow_start_ms: slow_start.as_millis(),
+                protocol: v1::UpstreamProtocol::from(*protocol).into(),
+                tls: Some(tls.into()),
+                send_proxy_protocol: v1::SendProxyProtocol::from(*send_proxy_protocol).into(),
+                dns: Some(dns.into()),
             }),
         }
     }
@@ -331,6 +346,10 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             outlier,
             on_all_unhealthy: all_unhealthy,
             slow_start_ms,
+            protocol,
+            tls,
+            send_proxy_protocol: send_proxy,
+            dns,
         } = required("balancing", balancing)?;
         Ok(Self {
             name,
@@ -346,6 +365,10 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             outlier: below("outlier", outlier)?,
             on_all_unhealthy: health::on_all_unhealthy(all_unhealthy)?,
             slow_start: millis("slow_start", slow_start_ms)?,
+            protocol: transport::protocol(protocol)?,
+            tls: required_below("tls", tls)?,
+            send_proxy_protocol: transport::send_proxy_protocol(send_proxy)?,
+            dns: required_below("dns", dns)?,
         })
     }
 }
@@ -353,7 +376,7 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
 impl From<&RouteConfig> for v1::Route {
     fn from(config: &RouteConfig) -> Self {
         use v1::route::{Backend, PathMatch};
-        // destructured in `inline_upstream`: balancer … slow_start
+        // destructured in `inline_upstream`: balancer … dns
         let RouteConfig {
             name,
             hosts,
@@ -382,6 +405,10 @@ impl From<&RouteConfig> for v1::Route {
             outlier: _,
             on_all_unhealthy: _,
             slow_start: _,
+            protocol: _,
+            tls: _,
+            send_proxy_protocol: _,
+            dns: _,
             filters,
         } = config;
         let path_match = match (prefix, path) {
@@ -478,6 +505,10 @@ impl TryFrom<v1::Route> for RouteConfig {
             outlier: None,
             on_all_unhealthy: None,
             slow_start: None,
+            protocol: None,
+            tls: None,
+            send_proxy_protocol: None,
+            dns: None,
             filters: convert_all::<_, FilterConfig>("filters", filters)?,
         };
         if let Some(inline) = inline {

@@ -65,6 +65,7 @@ codes! {
     ODD_METHOD = 1902, "a method that nobody has registered, and that is nearly one that is";
     SHORT_SECRET = 1903, "a secret of tokens that is shorter than the hash that it is used with";
     PLAIN_ISSUER = 1904, "keys of tokens that are fetched over a network without TLS";
+    UNVERIFIED_TARGETS = 1905, "targets whose certificates are not verified";
     // an instance
     LISTEN = 2001, "an instance cannot listen on a port of the config";
     SNAPSHOT = 2002, "an instance cannot use a snapshot: its hash, its cluster, or something in it that this version does not know";

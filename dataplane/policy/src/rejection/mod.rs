@@ -67,12 +67,20 @@ pub enum Rejection {
     UpgradeRefused,
     /// The request went through this gateway before (`Via`).
     Loop,
+    /// The target has a name for which DNS has never given an address.
+    NameUnresolved,
     /// The target refused the connection, or it could not be made.
     ConnectFailed,
+    /// The TLS handshake with the target failed.
+    TlsFailed,
+    /// The target did not prove by its certificate that it is who it should be.
+    TlsCertificate,
     /// The target closed or reset the connection before a response.
     UpstreamReset,
     /// The target's response breaks HTTP or our limits.
     InvalidResponse,
+    /// The target refused the stream, or closed the connection, before it had looked at the request (HTTP/2).
+    StreamRefused,
     /// The rate limit of the route, or the one of all routes, is used up.
     RateLimited(Limited),
     /// The upstream has no target that may take the request: none is configured with a weight, or all are drained.
@@ -104,7 +112,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each, for tests and for metrics that start at zero.
-    pub const ALL: [Rejection; 36] = [
+    pub const ALL: [Rejection; 40] = [
         Rejection::MalformedRequest,
         Rejection::PlainText,
         Rejection::InvalidHost,
@@ -126,9 +134,13 @@ impl Rejection {
         Rejection::HeadTooLarge,
         Rejection::UpgradeRefused,
         Rejection::Loop,
+        Rejection::NameUnresolved,
         Rejection::ConnectFailed,
+        Rejection::TlsFailed,
+        Rejection::TlsCertificate,
         Rejection::UpstreamReset,
         Rejection::InvalidResponse,
+        Rejection::StreamRefused,
         Rejection::RateLimited(Limited::EXAMPLE),
         Rejection::NoTarget,
         Rejection::NoHealthyTarget,
@@ -253,9 +265,24 @@ impl Rejection {
                 "proxy_loop_detected",
                 "the request has been through this gateway before",
             ),
+            R::NameUnresolved => {
+                (S::BAD_GATEWAY, "name_unresolved", "dns_error", "the service could not be found")
+            }
             R::ConnectFailed => {
                 (S::BAD_GATEWAY, "connect_failed", "connection_refused", "the service could not be reached")
             }
+            R::TlsFailed => (
+                S::BAD_GATEWAY,
+                "tls_failed",
+                "tls_protocol_error",
+                "no secure connection to the service could be made",
+            ),
+            R::TlsCertificate => (
+                S::BAD_GATEWAY,
+                "tls_certificate",
+                "tls_certificate_error",
+                "the service could not prove that it is the right one",
+            ),
             R::UpstreamReset => (
                 S::BAD_GATEWAY,
                 "upstream_reset",
@@ -267,6 +294,12 @@ impl Rejection {
                 "invalid_response",
                 "http_protocol_error",
                 "the service gave an invalid answer",
+            ),
+            R::StreamRefused => (
+                S::SERVICE_UNAVAILABLE,
+                "stream_refused",
+                "destination_unavailable",
+                "the service took no more requests at the moment",
             ),
             R::RateLimited(_) => (
                 S::TOO_MANY_REQUESTS,
@@ -419,7 +452,7 @@ impl Rejection {
             Self::RateLimited(limited) => limited.headers(),
             Self::Unauthenticated { challenge, cause } => challenge.headers(*cause),
             Self::CircuitOpen { retry_after } => vec![retry_header(*retry_after)],
-            Self::ConcurrencyLimited | Self::PoolExhausted | Self::AuthUnavailable => {
+            Self::ConcurrencyLimited | Self::PoolExhausted | Self::AuthUnavailable | Self::StreamRefused => {
                 vec![retry_header(Duration::ZERO)]
             }
             _ => Vec::new(),

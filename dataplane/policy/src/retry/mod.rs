@@ -138,6 +138,7 @@ fn covers(on: RetryOn, outcome: Outcome) -> bool {
         // 504 where the connecting timed out
         Outcome::ConnectFailure => matches!(on, RetryOn::ConnectFailure | RetryOn::Status(502..=504)),
         Outcome::Reset => matches!(on, RetryOn::Reset | RetryOn::Status(502)),
+        Outcome::RefusedStream => matches!(on, RetryOn::RefusedStream | RetryOn::Status(503)),
         Outcome::Timeout => matches!(on, RetryOn::Timeout | RetryOn::Status(504)),
     }
 }

@@ -38,6 +38,7 @@ fn covered(on: &str) -> Vec<Outcome> {
         Outcome::ConnectFailure,
         Outcome::Reset,
         Outcome::Timeout,
+        Outcome::RefusedStream,
     ];
     let on = on.parse().expect("a failure");
     outcomes.into_iter().filter(|outcome| covers(on, *outcome)).collect()
@@ -47,14 +48,14 @@ fn covered(on: &str) -> Vec<Outcome> {
 fn a_status_includes_what_the_gateway_itself_would_answer_so() {
     let status = |code| Outcome::Response(StatusCode::from_u16(code).expect("a status"));
     assert_eq!(covered("502"), [status(502), Outcome::ConnectFailure, Outcome::Reset]);
-    assert_eq!(covered("503"), [status(503), Outcome::ConnectFailure]);
+    assert_eq!(covered("503"), [status(503), Outcome::ConnectFailure, Outcome::RefusedStream]);
     assert_eq!(covered("504"), [status(504), Outcome::ConnectFailure, Outcome::Timeout]);
     assert_eq!(covered("500"), [status(500)]);
     assert_eq!(covered("429"), [status(429)]);
     assert_eq!(covered("connect_failure"), [Outcome::ConnectFailure]);
     assert_eq!(covered("reset"), [Outcome::Reset]);
     assert_eq!(covered("timeout"), [Outcome::Timeout]);
-    assert_eq!(covered("refused_stream"), []);
+    assert_eq!(covered("refused_stream"), [Outcome::RefusedStream]);
 }
 
 #[test]

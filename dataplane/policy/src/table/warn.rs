@@ -35,7 +35,12 @@ const METHODS: [&str; 18] = [
 
 /// In a config that a table can be built from.
 pub(crate) fn warnings(config: &GatewayConfig) -> Vec<Problem> {
-    unused_upstreams(config).chain(odd_methods(config)).chain(weak_keys(config)).take(ENOUGH).collect()
+    unused_upstreams(config)
+        .chain(odd_methods(config))
+        .chain(weak_keys(config))
+        .chain(unverified_targets(config))
+        .take(ENOUGH)
+        .collect()
 }
 
 fn unused_upstreams(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
@@ -61,6 +66,27 @@ fn odd_methods(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
             let path: ConfigPath = Place::Root.key("routes").index(at).key("methods").index(position).into();
             Some(Problem::new(Code::ODD_METHOD, path, message).help(format!("did you mean `{near}`?")))
         })
+    })
+}
+
+/// TLS that keeps nobody from reading along.
+fn unverified_targets(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
+    let upstreams = config.upstreams.iter().enumerate();
+    let named = upstreams.filter(|(_, upstream)| upstream.tls.insecure_skip_verify);
+    let named = named.map(|(at, upstream)| (&upstream.name, Place::Root.key("upstreams"), at));
+    let routes = config.routes.iter().enumerate();
+    let inline = routes.filter(|(_, route)| route.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify));
+    let inline = inline.map(|(at, route)| (&route.name, Place::Root.key("routes"), at));
+    named.chain(inline).map(|(name, list, at)| {
+        let message = format!("nobody verifies who the targets of `{name}` are");
+        let problem = Problem::new(
+            Code::UNVERIFIED_TARGETS,
+            list.index(at).key("tls").key("insecure_skip_verify"),
+            message,
+        );
+        problem.help(
+            "whoever can redirect the traffic can read and change it: give `ca` the authority of the targets",
+        )
     })
 }
 

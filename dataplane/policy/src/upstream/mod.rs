@@ -54,7 +54,7 @@ pub enum NoPick {
 pub struct Target {
     /// Where to connect.
     pub addr: TargetAddr,
-    /// The `Host` it is sent unless the route preserves the client's: `host:port`, port 80 left out.
+    /// The `Host` it is sent unless the route preserves the client's: `host:port`, the scheme's own port left out.
     pub authority: HeaderValue,
     /// 0 takes no new requests.
     pub weight: u32,
@@ -62,7 +62,7 @@ pub struct Target {
     pub state: Arc<TargetState>,
 }
 
-/// The life of a target, kept while its upstream's name and its address stay the same.
+/// The life of a target, kept while its upstream's name, its address and the way it is reached stay the same.
 #[derive(Debug)]
 pub struct TargetState {
     /// Unique in the process: names its connection pools.
@@ -79,9 +79,10 @@ pub struct TargetState {
 }
 
 impl Upstream {
-    /// The upstream of a checked config; targets that `previous` has too keep their state.
+    /// The upstream of a checked config; targets that `previous` has too, and reaches in the same way, keep their state.
     pub(crate) fn build(config: UpstreamConfig, previous: Option<&Upstream>) -> Self {
-        let states = previous.map_or(&[][..], |previous| &previous.targets);
+        let previous_targets = previous.filter(|previous| previous.config.reaches_alike(&config));
+        let states = previous_targets.map_or(&[][..], |previous| &previous.targets);
         let states: HashMap<&TargetAddr, &Arc<TargetState>, RandomState> =
             states.iter().map(|target| (&target.addr, &target.state)).collect();
         let target = |TargetConfig { addr, weight }: &TargetConfig| Target {

@@ -1,12 +1,12 @@
 //! `grpc.health.v1.Health/Check`, which must answer `SERVING`.
 
 use super::{Failure, USER_AGENT, words};
+use crate::dial::Stream;
 use hyper_util::rt::TokioIo;
 use policy::config::leaf::{Authority, TargetAddr};
 use std::future::{Ready, ready};
 use std::io;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::codegen::Service;
 use tonic::transport::{Endpoint, Uri};
@@ -31,7 +31,7 @@ impl GrpcProbe {
         Self { authority: host.map_or_else(|| address.authority(), ToString::to_string), service }
     }
 
-    pub(super) async fn run(&self, stream: TcpStream) -> Result<(), Failure> {
+    pub(super) async fn run(&self, stream: Stream) -> Result<(), Failure> {
         let endpoint = self.endpoint().map_err(|error| Failure::Target(words(&error)))?;
         let channel = endpoint
             .connect_with_connector(Connected(Some(stream)))
@@ -60,10 +60,10 @@ fn refusal(status: &Status) -> String {
 }
 
 /// Hands out a connection that is there already, once.
-struct Connected(Option<TcpStream>);
+struct Connected(Option<Stream>);
 
 impl Service<Uri> for Connected {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
     type Future = Ready<io::Result<Self::Response>>;
 

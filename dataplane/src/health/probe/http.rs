@@ -1,16 +1,18 @@
 //! A request as a client would send it, and what must come back.
 
 use super::{Failure, USER_AGENT, words};
+use crate::dial::Dialled;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use policy::config::health as config;
 use policy::config::leaf::{StatusRange, TargetAddr};
-use tokio::net::TcpStream;
+use std::future::Future;
 
 /// What is read of a body at most.
 const MAX_BODY: usize = 64 * 1024;
@@ -22,6 +24,7 @@ pub(super) struct HttpProbe {
     /// `GET /health`
     name: String,
     request: Request<Empty<Bytes>>,
+    scheme: &'static str,
     expected: Vec<StatusRange>,
     body_contains: Option<String>,
 }
@@ -42,24 +45,49 @@ impl HttpProbe {
             }
         }
         complete(fields, &host);
-        Self { name, request, expected: expected_status, body_contains }
+        Self { name, request, scheme: address.scheme(), expected: expected_status, body_contains }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) async fn run(&self, stream: TcpStream) -> Result<(), Failure> {
-        let failure = |error: hyper::Error| Failure::Target(words(&error));
-        let (mut sender, connection) = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(failure)?;
-        let exchange = async {
-            let response = sender.send_request(self.request.clone()).await.map_err(failure)?;
-            self.judge(response).await
-        };
+    pub(super) async fn run(&self, connected: Dialled) -> Result<(), Failure> {
+        let Dialled { stream, http2, origin: _ } = connected;
+        let io = TokioIo::new(stream);
+        if http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let (mut sender, connection) =
+                builder.max_header_list_size(MAX_HEAD as u32).handshake(io).await.map_err(failure)?;
+            let request = self.http2_request()?;
+            return self.exchange(sender.send_request(request), connection).await;
+        }
+        let (mut sender, connection) =
+            http1::Builder::new().max_header_size(MAX_HEAD).handshake(io).await.map_err(failure)?;
+        self.exchange(sender.send_request(self.request.clone()), connection).await
+    }
+
+    /// The same request as HTTP/2 has it: the host in the target, and nothing of the connection.
+    fn http2_request(&self) -> Result<Request<Empty<Bytes>>, Failure> {
+        let mut request = self.request.clone();
+        let fields = request.headers_mut();
+        fields.remove(header::CONNECTION);
+        let host = fields.remove(header::HOST);
+        let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        let target = request.uri().path_and_query().cloned();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let uri = Uri::builder().scheme(self.scheme).authority(host).path_and_query(target).build();
+        *request.uri_mut() = uri.map_err(|error| Failure::Target(words(&error)))?;
+        Ok(request)
+    }
+
+    /// Sends the request while `connection` runs.
+    async fn exchange(
+        &self,
+        response: impl Future<Output = hyper::Result<Response<Incoming>>>,
+        connection: impl Future<Output = hyper::Result<()>>,
+    ) -> Result<(), Failure> {
+        let exchange = async { self.judge(response.await.map_err(failure)?).await };
         tokio::pin!(connection, exchange);
         tokio::select! {
             biased;
@@ -84,6 +112,10 @@ impl HttpProbe {
         let expected: Vec<_> = self.expected.iter().map(StatusRange::to_string).collect();
         format!("status {}, expected {}", status.as_u16(), expected.join(" or "))
     }
+}
+
+fn failure(error: hyper::Error) -> Failure {
+    Failure::Target(words(&error))
 }
 
 /// A probe's connection is for one request.

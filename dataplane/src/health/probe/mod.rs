@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 
+use crate::dial::{DialError, Dialled, Offer, OnBehalf, Transport};
 use policy::config::health::{self as config, HealthCheckConfig};
 use policy::config::leaf::TargetAddr;
 use rustix::io::Errno;
@@ -10,7 +11,6 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 /// How probes name themselves.
@@ -19,6 +19,7 @@ const USER_AGENT: &str = concat!("mini-gateway/", env!("CARGO_PKG_VERSION"), " (
 /// What is to be done, and to whom.
 pub(super) struct Probe {
     address: TargetAddr,
+    transport: Transport,
     timeout: Duration,
     kind: Kind,
 }
@@ -46,9 +47,9 @@ struct Deadline {
 }
 
 impl Probe {
-    pub(super) fn new(target: &TargetAddr, check: &HealthCheckConfig) -> Self {
+    pub(super) fn new(target: &TargetAddr, transport: &Transport, check: &HealthCheckConfig) -> Self {
         let port = check.port.map_or(target.port, |port| port.get());
-        let address = TargetAddr { host: target.host.clone(), port };
+        let address = TargetAddr { port, ..target.clone() };
         let kind = match check.probe() {
             config::Probe::Http(probe) => Kind::Http(Box::new(http::HttpProbe::new(&address, probe))),
             config::Probe::Tcp => Kind::Tcp,
@@ -56,7 +57,7 @@ impl Probe {
                 Kind::Grpc(grpc::GrpcProbe::new(&address, service, host.as_ref()))
             }
         };
-        Self { address, timeout: check.timeout.get(), kind }
+        Self { address, transport: transport.at_port(port), timeout: check.timeout.get(), kind }
     }
 
     pub(super) fn address(&self) -> &TargetAddr {
@@ -65,20 +66,32 @@ impl Probe {
 
     pub(super) async fn run(&self) -> Result<(), Failure> {
         let deadline = Deadline { at: Instant::now() + self.timeout, timeout: self.timeout };
-        let stream = deadline.limit("connect", self.connect()).await?;
+        let connected = deadline.limit("connect", self.connect()).await?;
         match &self.kind {
-            Kind::Http(probe) => deadline.limit(probe.name(), probe.run(stream)).await,
+            Kind::Http(probe) => deadline.limit(probe.name(), probe.run(connected)).await,
             Kind::Tcp => Ok(()),
-            Kind::Grpc(probe) => deadline.limit(grpc::METHOD, probe.run(stream)).await,
+            Kind::Grpc(probe) => deadline.limit(grpc::METHOD, probe.run(connected.stream)).await,
         }
     }
 
-    async fn connect(&self) -> Result<TcpStream, Failure> {
-        let TargetAddr { host, port } = &self.address;
-        TcpStream::connect((host.as_str(), *port)).await.map_err(|error| match is_own(&error) {
-            true => Failure::Own(words(&error)),
-            false => Failure::Target(words(&error)),
-        })
+    /// Which HTTP the probe can speak, of those that requests are spoken in.
+    fn offer(&self) -> Offer {
+        match &self.kind {
+            Kind::Http(_) | Kind::Tcp => self.transport.offer(false).unwrap_or(Offer::Http1),
+            Kind::Grpc(_) => Offer::Http2,
+        }
+    }
+
+    async fn connect(&self) -> Result<Dialled, Failure> {
+        self.transport.dial(OnBehalf::Gateway, self.offer(), self.timeout).await.map_err(
+            |error| match error {
+                DialError::Connect(error) if is_own(&error) => Failure::Own(words(&error)),
+                DialError::Connect(error) => Failure::Target(words(&error)),
+                error @ (DialError::Name(_) | DialError::Tls(_) | DialError::Certificate(_)) => {
+                    Failure::Target(error.to_string())
+                }
+            },
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is counted, read from the page: over tables that come and go, without workers.
 
 use super::*;
+use crate::dial::Transports;
 use crate::gateway::Gateway;
 use crate::telemetry::access_log::WorkerLog;
 use crate::telemetry::traces::Trace;
@@ -40,7 +41,7 @@ impl Counted {
         let config = json!({"routes": routes, "global_filters": global_filters});
         let config: GatewayConfig = serde_json::from_value(config).unwrap();
         let table = RouteTable::build(&config, self.gateway.table().as_deref()).unwrap();
-        self.gateway.publish(table.identified(7, String::new()));
+        self.gateway.publish(table.identified(7, String::new()), Transports::default());
     }
 
     fn table(&self) -> TableHandle {

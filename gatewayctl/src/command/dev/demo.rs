@@ -71,7 +71,7 @@ fn loopback_targets(config: &GatewayConfig) -> BTreeMap<SocketAddr, Vec<String>>
 fn loopback(target: &TargetAddr) -> Option<SocketAddr> {
     let host = if target.host == "localhost" { "127.0.0.1" } else { &target.host };
     let ip: IpAddr = host.parse().ok()?;
-    ip.is_loopback().then(|| SocketAddr::new(ip, target.port))
+    (ip.is_loopback() && !target.tls).then(|| SocketAddr::new(ip, target.port))
 }
 
 fn serve(address: SocketAddr, upstream: &str) -> io::Result<()> {

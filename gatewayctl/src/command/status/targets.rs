@@ -37,6 +37,15 @@ pub struct Target {
     pub probes: u64,
     pub probe_failures: u64,
     pub ejections: u64,
+    /// What its name stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// Why the name was not resolved when it was last tried.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub dns_error: String,
+    /// Nobody verifies its certificate.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
     pub seen_by: SeenBy,
 }
 
@@ -120,7 +129,16 @@ fn judge(seen: &TargetStatus, by: Option<&OrderedBy>) -> (State, String) {
         HealthState::Ejected => (State::Ejected, health.reason),
         _ if !seen.last_error.is_empty() => (State::Down, seen.last_error.clone()),
         HealthState::Recovering => (State::Recovering, health.reason),
-        HealthState::Healthy | HealthState::Unspecified => (State::Ok, String::new()),
+        HealthState::Healthy | HealthState::Unspecified => (State::Ok, remark(seen)),
+    }
+}
+
+/// What an operator should know of a target that is well.
+fn remark(seen: &TargetStatus) -> String {
+    match (seen.dns_error.as_str(), seen.unverified) {
+        ("", false) => String::new(),
+        ("", true) => "its certificate is not verified".to_owned(),
+        (error, _) => format!("its name is not resolved any more: {error}"),
     }
 }
 
@@ -171,6 +189,9 @@ fn describe(line: &Line<'_, TargetStatus, State>, weight: u32, by: Option<&Order
         probes: health(|health| health.probes),
         probe_failures: health(|health| health.probe_failures),
         ejections: health(|health| health.ejections),
+        addresses: first.addresses,
+        dns_error: first.dns_error,
+        unverified: first.unverified,
         seen_by: line.seen_by.clone(),
     }
 }
@@ -196,6 +217,9 @@ fn unreported(upstream: &str, addr: String, weight: u32) -> Target {
         probes: 0,
         probe_failures: 0,
         ejections: 0,
+        addresses: Vec::new(),
+        dns_error: String::new(),
+        unverified: false,
         seen_by: SeenBy::default(),
     }
 }
@@ -230,6 +254,7 @@ impl Resource for Target {
             .cell_if(wide, "FAIL/S", rate(self.failures_per_second))
             .cell("FAILURES", self.failures)
             .cell("CONNS", self.connections)
+            .cell_if(wide, "ADDRESSES", self.addresses.join(","))
             .cell("INSTANCES", self.seen_by.cell(wide))
             .cell("AGE", age(self.since, now))
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A time span with its unit: `500ms`, `30s`, `1m30s`; whole milliseconds, at most 24 h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(std::time::Duration);
 
 /// Largest first: the order in which they may follow each other, and in which [`fmt::Display`] tries them.

@@ -6,6 +6,7 @@ mod fault;
 mod field;
 mod file;
 mod host;
+mod name_server;
 mod network;
 mod path;
 mod percent;
@@ -13,6 +14,7 @@ mod probe;
 mod ratio;
 mod secret;
 mod size;
+mod tls;
 mod url;
 
 pub use address::TargetAddr;
@@ -23,6 +25,7 @@ pub use field::{HashOn, HeaderMatch, HeaderName, Method, QueryMatch};
 pub use file::FilePath;
 pub use host::HostPattern;
 pub(crate) use host::check_name;
+pub use name_server::NameServer;
 pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
 pub use percent::Percent;
@@ -30,6 +33,7 @@ pub use probe::{Authority, RequestPath, StatusRange};
 pub use ratio::Ratio;
 pub use secret::{MASK, Secret};
 pub use size::ByteSize;
+pub use tls::{ServerName, SubjectAltName};
 pub use url::ServiceUrl;
 
 /// Serde and JSON Schema by way of `Display` and `FromStr`: in a config the type is a string.

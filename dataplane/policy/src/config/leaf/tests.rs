@@ -77,11 +77,13 @@ fn target_addresses() {
         ("http://Users.Internal", "http://users.internal:80"),
         ("http://my_service:9000", "http://my_service:9000"),
         ("http://[2001:DB8:0::1]:80", "http://[2001:db8::1]:80"),
+        ("https://a", "https://a:443"),
     ]);
     refused::<TargetAddr>(&[
         "",
         "127.0.0.1:80",
-        "https://a",
+        "ftp://a",
+        "https://",
         "http://",
         "http://:80",
         "http://a:0",
@@ -102,6 +104,9 @@ fn target_addresses() {
     let authority = |text: &str| text.parse::<TargetAddr>().expect(text).authority();
     assert_eq!(authority("http://a:80"), "a");
     assert_eq!(authority("http://a:81"), "a:81");
+    assert_eq!(authority("http://a:443"), "a:443");
+    assert_eq!(authority("https://a:443"), "a");
+    assert_eq!(authority("https://a:80"), "a:80");
     assert_eq!(authority("http://[::1]"), "[::1]");
     assert_eq!(authority("http://[::1]:81"), "[::1]:81");
 }
@@ -172,6 +177,17 @@ fn fields() {
 fn networks() {
     taken::<Network>(&[("10.0.0.0/8", "10.0.0.0/8"), ("10.0.0.1", "10.0.0.1/32"), ("FD00::/8", "fd00::/8")]);
     refused::<Network>(&["", "10.0.0.1/8", "10.0.0.0/33", "localhost", "10/8"]);
+}
+
+#[test]
+fn name_servers() {
+    taken::<NameServer>(&[
+        ("10.0.0.2", "10.0.0.2:53"),
+        ("10.0.0.2:5353", "10.0.0.2:5353"),
+        ("2001:DB8::2", "[2001:db8::2]:53"),
+        ("[2001:db8::2]:5353", "[2001:db8::2]:5353"),
+    ]);
+    refused::<NameServer>(&["", "ns.example", "10.0.0.2:0", "10.0.0.2:", "10.0.0.2:65536", "tcp://10.0.0.2"]);
 }
 
 #[test]

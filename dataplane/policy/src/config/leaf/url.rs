@@ -5,7 +5,7 @@ use super::{Fault, RequestPath, TargetAddr, text_leaf};
 use std::fmt;
 use std::str::FromStr;
 
-/// `http://host:port/path`, with or without a query.
+/// `http://host:port/path`, or the same with `https`, with or without a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceUrl {
     /// Where to connect.
@@ -17,8 +17,8 @@ pub struct ServiceUrl {
 text_leaf!(
     ServiceUrl,
     "a URL such as `http://127.0.0.1:9000/check`",
-    "Where a service is asked: `http://host:port/path`; port 80 and the path may be left out.",
-    "pattern": r"^http://[^#@\s]+$"
+    "Where a service is asked: `http://host:port/path`, or `https`; the ports 80 and 443 and the path may be left out.",
+    "pattern": r"^https?://[^#@\s]+$"
 );
 
 impl FromStr for ServiceUrl {
@@ -54,12 +54,13 @@ mod tests {
             ("http://127.0.0.1:9000/check?full=1", "http://127.0.0.1:9000/check?full=1"),
             ("http://auth.internal", "http://auth.internal:80/"),
             ("http://[::1]:9000/", "http://[::1]:9000/"),
+            ("https://auth.internal/check", "https://auth.internal:443/check"),
         ] {
             assert_eq!(text.parse::<ServiceUrl>().expect(text).to_string(), kept);
         }
         for text in [
             "auth.internal/check",
-            "https://auth.internal/check",
+            "ftp://auth.internal/check",
             "http:///check",
             "http://user:pass@auth.internal/check",
             "http://auth.internal/che ck",

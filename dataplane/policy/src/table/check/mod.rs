@@ -4,6 +4,7 @@ mod answer;
 mod edge;
 mod limit;
 mod listener;
+mod reach;
 mod retry;
 mod route;
 mod upstream;

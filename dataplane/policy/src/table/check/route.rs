@@ -178,6 +178,10 @@ pub(super) fn upstream_keys(route: &RouteConfig) -> impl Iterator<Item = &'stati
         ("outlier", route.outlier.is_some()),
         ("on_all_unhealthy", route.on_all_unhealthy.is_some()),
         ("slow_start", route.slow_start.is_some()),
+        ("protocol", route.protocol.is_some()),
+        ("tls", route.tls.is_some()),
+        ("send_proxy_protocol", route.send_proxy_protocol.is_some()),
+        ("dns", route.dns.is_some()),
     ];
     keys.into_iter().filter(|(_, set)| *set).map(|(key, _)| key)
 }

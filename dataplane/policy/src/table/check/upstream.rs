@@ -3,6 +3,7 @@
 use super::Check;
 use crate::config::health::{HealthCheckConfig, OutlierConfig, ProbeKind};
 use crate::config::leaf::{Duration, HashOn, TargetAddr};
+use crate::config::transport::{DnsConfig, UpstreamTlsConfig};
 use crate::config::{BalancerKind, RouteConfig, TargetConfig, UpstreamConfig};
 use crate::diagnostic::{Code, Place, Problem};
 use foldhash::fast::RandomState;
@@ -12,13 +13,15 @@ use std::collections::HashMap;
 /// Targets and how they are used, as an upstream or a route has them; none where a default is left unwritten, which
 /// is always right.
 pub(super) struct Group<'a> {
-    targets: &'a [TargetConfig],
+    pub(super) targets: &'a [TargetConfig],
     balancer: BalancerKind,
     hash_on: Option<&'a HashOn>,
     timeouts: [(&'static str, Option<Duration>); 3],
     max_connections: Option<u32>,
     health_check: Option<&'a HealthCheckConfig>,
     outlier: Option<&'a OutlierConfig>,
+    pub(super) tls: Option<&'a UpstreamTlsConfig>,
+    pub(super) dns: Option<&'a DnsConfig>,
 }
 
 impl<'a> Group<'a> {
@@ -35,6 +38,8 @@ impl<'a> Group<'a> {
             max_connections: Some(upstream.max_connections),
             health_check: upstream.health_check.as_ref(),
             outlier: upstream.outlier.as_ref(),
+            tls: Some(&upstream.tls).filter(|tls| **tls != UpstreamTlsConfig::default()),
+            dns: Some(&upstream.dns).filter(|dns| **dns != DnsConfig::default()),
         }
     }
 
@@ -51,6 +56,8 @@ impl<'a> Group<'a> {
             max_connections: route.max_connections,
             health_check: route.health_check.as_ref(),
             outlier: route.outlier.as_ref(),
+            tls: route.tls.as_ref().filter(|tls| **tls != UpstreamTlsConfig::default()),
+            dns: route.dns.as_ref().filter(|dns| **dns != DnsConfig::default()),
         }
     }
 }
@@ -75,6 +82,7 @@ impl Check<'_> {
         if let Some(outlier) = group.outlier {
             self.outlier(outlier, &path.key("outlier"));
         }
+        self.reach(group, path);
     }
 
     fn health_check(&mut self, config: &HealthCheckConfig, path: &Place<'_>) {
