@@ -21,6 +21,7 @@ pub mod filter;
 pub mod forwarded;
 pub mod headers;
 pub mod health;
+pub mod http2;
 pub mod limiter;
 pub mod outcome;
 pub mod path;

@@ -90,6 +90,11 @@ pub struct ServerConfig {
     pub drain_delay: Duration,
     /// On SIGTERM: how long requests in flight may still take after `drain_delay`.
     pub drain_timeout: Duration,
+    /// Requests that a connection of HTTP/2 may have open at once, 1 to 10000.
+    pub max_concurrent_streams: u32,
+    /// A client of HTTP/2 that has a request open and says nothing for so long is asked for a sign of life; as long again
+    /// without one, and the connection is closed. 0 asks nobody.
+    pub ping_interval: Duration,
 }
 
 impl Default for ServerConfig {
@@ -113,6 +118,8 @@ impl Default for ServerConfig {
             trusted_proxies: Vec::new(),
             drain_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
+            max_concurrent_streams: 128,
+            ping_interval: Duration::from_secs(30),
         }
     }
 }
@@ -309,6 +316,9 @@ pub struct RouteConfig {
     /// WebSocket upgrades are passed through; otherwise refused with 403.
     #[serde(default = "yes")]
     pub websocket: bool,
+    /// A WebSocket in which nothing passes for so long is closed; 0 for never.
+    #[serde(default = "websocket_idle_timeout")]
+    pub websocket_idle_timeout: Duration,
     /// The whole exchange, retries included: 504.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -372,6 +382,10 @@ pub struct RouteConfig {
     /// What happens before a request is sent on; the order written here means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterConfig>,
+}
+
+fn websocket_idle_timeout() -> Duration {
+    Duration::from_secs(600)
 }
 
 fn yes() -> bool {

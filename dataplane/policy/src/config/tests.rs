@@ -147,6 +147,7 @@ fn bare_route(name: &str) -> RouteConfig {
         rewrite: None,
         preserve_host: false,
         websocket: true,
+        websocket_idle_timeout: Duration::from_secs(600),
         timeout: None,
         targets: Vec::new(),
         upstream: None,
@@ -495,8 +496,8 @@ fn route() -> impl Strategy<Value = RouteConfig> {
     let header = (header_name(), "[ -~]{0,9}").prop_map(|(name, value)| HeaderMatch { name, value });
     let query = (".{0,9}", ".{0,9}").prop_map(|(name, value)| QueryMatch { name, value });
     let matches = (vec(host, 0..3), path, vec(method(), 0..3), vec(header, 0..3), vec(query, 0..3));
-    let switches =
-        (any::<bool>(), any::<bool>(), any::<bool>(), option::of(prefix()), option::of(duration()));
+    let websocket = (any::<bool>(), duration());
+    let switches = (any::<bool>(), any::<bool>(), websocket, option::of(prefix()), option::of(duration()));
     (name(), matches, switches, backend, vec(filter(), 0..4)).prop_map(
         |(name, matches, switches, backend, filters)| {
             let (hosts, (prefix, path), methods, headers, query) = matches;
@@ -511,7 +512,8 @@ fn route() -> impl Strategy<Value = RouteConfig> {
                 strip_prefix,
                 rewrite,
                 preserve_host,
-                websocket,
+                websocket: websocket.0,
+                websocket_idle_timeout: websocket.1,
                 timeout,
                 filters,
                 ..bare_route(&name)

@@ -145,6 +145,8 @@ impl From<&ServerConfig> for v1::Server {
             trusted_proxies,
             drain_delay,
             drain_timeout,
+            max_concurrent_streams,
+            ping_interval,
         } = config;
         Self {
             port: u32::from(*port),
@@ -161,6 +163,8 @@ impl From<&ServerConfig> for v1::Server {
             drain_delay_ms: drain_delay.as_millis(),
             drain_timeout_ms: drain_timeout.as_millis(),
             listener: Some((&config.listener()).into()),
+            max_concurrent_streams: *max_concurrent_streams,
+            ping_interval_ms: ping_interval.as_millis(),
         }
     }
 }
@@ -184,6 +188,8 @@ impl TryFrom<v1::Server> for ServerConfig {
             drain_delay_ms,
             drain_timeout_ms,
             listener,
+            max_concurrent_streams,
+            ping_interval_ms,
         } = wire;
         // absent in what an earlier version has stored
         let listener = listener.unwrap_or_else(|| (&ServerConfig::default().listener()).into());
@@ -217,6 +223,8 @@ impl TryFrom<v1::Server> for ServerConfig {
             trusted_proxies: blocks.into_iter().map(|Network(block)| block).collect(),
             drain_delay: millis("drain_delay", drain_delay_ms)?,
             drain_timeout: millis("drain_timeout", drain_timeout_ms)?,
+            max_concurrent_streams,
+            ping_interval: millis("ping_interval", ping_interval_ms)?,
         })
     }
 }
@@ -389,6 +397,7 @@ impl From<&RouteConfig> for v1::Route {
             rewrite,
             preserve_host,
             websocket,
+            websocket_idle_timeout,
             timeout,
             targets: _,
             upstream,
@@ -436,6 +445,7 @@ impl From<&RouteConfig> for v1::Route {
             rewrite: rewrite.as_ref().map(ToString::to_string),
             preserve_host: *preserve_host,
             websocket: *websocket,
+            websocket_idle_timeout_ms: websocket_idle_timeout.as_millis(),
             timeout_ms: timeout.map_or(0, Duration::as_millis),
             backend: Some(backend),
             filters: filters.iter().map(v1::Filter::from).collect(),
@@ -459,6 +469,7 @@ impl TryFrom<v1::Route> for RouteConfig {
             rewrite,
             preserve_host,
             websocket,
+            websocket_idle_timeout_ms,
             timeout_ms,
             backend,
             filters,
@@ -489,6 +500,7 @@ impl TryFrom<v1::Route> for RouteConfig {
             rewrite: rewrite.map(|text| parse("rewrite", &text)).transpose()?,
             preserve_host,
             websocket,
+            websocket_idle_timeout: millis("websocket_idle_timeout", websocket_idle_timeout_ms)?,
             timeout: (timeout_ms > 0).then(|| millis("timeout", timeout_ms)).transpose()?,
             targets: Vec::new(),
             upstream,

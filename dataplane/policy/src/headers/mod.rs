@@ -147,7 +147,9 @@ impl Inbound {
         if hosts > 1 {
             return Err(Rejection::InvalidHost);
         }
-        let handshake = upgrade_websocket && connection_upgrade && version == Version::HTTP_11;
+        // a stream has such fields only where an extended CONNECT was brought into this form
+        let upgradable = matches!(version, Version::HTTP_11 | Version::HTTP_2);
+        let handshake = upgrade_websocket && connection_upgrade && upgradable;
         if handshake && method == Method::GET && !found.has_length && !found.chunked {
             if ws_key != 1 || ws_version != 1 {
                 return Err(Rejection::InvalidHeader);

@@ -77,6 +77,8 @@ pub struct Route {
     pub preserve_host: bool,
     /// WebSocket upgrades pass.
     pub websocket: bool,
+    /// For how long nothing may pass in one; `None` for ever.
+    pub websocket_idle_timeout: Option<Duration>,
     /// The whole exchange.
     pub timeout: Option<Duration>,
     /// Where it goes; without targets where the gateway answers.
@@ -213,6 +215,7 @@ impl Route {
             answer: Answer::build(config),
             preserve_host: config.preserve_host,
             websocket: config.websocket,
+            websocket_idle_timeout: Some(config.websocket_idle_timeout.get()).filter(|time| !time.is_zero()),
             timeout: config.timeout.map(crate::config::leaf::Duration::get),
             chain: Chain::build(
                 &config.filters,

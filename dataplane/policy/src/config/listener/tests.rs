@@ -57,8 +57,9 @@ fn duration() -> impl Strategy<Value = Duration> {
 
 pub(in crate::config) fn server() -> impl Strategy<Value = ServerConfig> {
     let times = (duration(), duration(), duration(), duration(), duration(), duration());
-    (listener(), times, any::<[u64; 4]>(), any::<u32>(), vec(network(), 0..4)).prop_map(
-        |(listener, times, sizes, max_headers, trusted_proxies)| {
+    let numbers = (any::<[u64; 4]>(), any::<[u32; 2]>());
+    (listener(), times, numbers, vec(network(), 0..4), duration()).prop_map(
+        |(listener, times, (sizes, counts), trusted_proxies, ping_interval)| {
             let ListenerConfig {
                 name: _,
                 port,
@@ -80,13 +81,15 @@ pub(in crate::config) fn server() -> impl Strategy<Value = ServerConfig> {
                 idle_timeout: times.2,
                 header_timeout: times.3,
                 max_header_bytes: ByteSize(sizes[0]),
-                max_headers,
+                max_headers: counts[0],
                 max_target_bytes: ByteSize(sizes[1]),
                 max_body_bytes: ByteSize(sizes[2]),
                 max_connections: sizes[3],
                 trusted_proxies,
                 drain_delay: times.4,
                 drain_timeout: times.5,
+                max_concurrent_streams: counts[1],
+                ping_interval,
             }
         },
     )

@@ -80,6 +80,8 @@ impl<'a> Check<'a> {
         );
         self.within(&path, "max_target_bytes", server.max_target_bytes.0, 64..=1 << 20, "64 bytes to 1MiB");
         self.within(&path, "max_headers", u64::from(server.max_headers), 1..=1000, "1 to 1000");
+        let streams = u64::from(server.max_concurrent_streams);
+        self.within(&path, "max_concurrent_streams", streams, 1..=10_000, "1 to 10000");
         if server.max_target_bytes > server.max_header_bytes && server.max_header_bytes.0 >= MIN_HEADER_BYTES
         {
             let (target, header) = (server.max_target_bytes, server.max_header_bytes);
