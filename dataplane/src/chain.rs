@@ -215,7 +215,7 @@ impl Exchange {
 
     fn vars<'a>(&'a self, named: &'a Named) -> Vars<'a> {
         Vars {
-            client_certificate: self.session.client_certificate.as_deref(),
+            client_certificate: self.session.client_certificate.as_ref(),
             client_ip: named.client,
             consumer: self.caller.as_ref().map(|caller| &*caller.name),
             host: &named.host,

@@ -218,8 +218,7 @@ impl Exchange {
         self.status = Some(response.status());
         let session = self.session.clone();
         session.response_began();
-        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let exchange = if switching { session.join_tunnel(self) } else { Some(self) };
+        let exchange = session.join_tunnel(self);
         response.map(|content| Body::new(content, session, exchange))
     }
 
@@ -228,10 +227,15 @@ impl Exchange {
         self.bytes_out.set(self.bytes_out.get() + bytes);
     }
 
+    /// So many of them did not after all.
+    pub(crate) fn unsent(&self, bytes: u64) {
+        self.bytes_out.set(self.bytes_out.get().saturating_sub(bytes));
+    }
+
     /// A tunnel has carried so much.
     pub(crate) fn carried(&self, from_client: u64, from_target: u64) {
         self.bytes_in.set(from_client);
-        self.sent(from_target);
+        self.bytes_out.set(from_target);
     }
 
     /// The response that has begun does not come to its end, or not as a whole.
@@ -270,7 +274,7 @@ impl Exchange {
             peer: session.peer,
             client_ip: self.client_ip,
             request_id: self.request_id.to_str().unwrap_or(""),
-            client_certificate: session.client_certificate.as_deref(),
+            client_certificate: session.client_certificate.as_ref(),
             consumer: self.caller.as_ref().map(|caller| &*caller.name),
             table: self.table.as_deref(),
             route_at: self.route,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::connection::http2::OffenceCounts;
 use crate::dial::Transports;
 use crate::listener::ListenerState;
 use crate::orders;
@@ -63,6 +64,11 @@ pub struct WorkerCounters {
     pub(crate) over: Count,
     /// Why the gateway answered itself.
     pub(crate) reasons: ReasonCounts,
+    /// WebSockets that were opened, and that were closed.
+    pub(crate) websockets_opened: Count,
+    pub(crate) websockets_closed: Count,
+    /// What connections of HTTP/2 were closed for.
+    pub(crate) offences: OffenceCounts,
     /// How long work waits for it.
     pub(crate) lag: Lag,
 }

@@ -1,7 +1,7 @@
 //! A request's story on one screen: check it, find its route, prepare it, send it, answer.
 
 use crate::attempt::{self, Outbound, Timing};
-use crate::body::{Body, Content};
+use crate::body::{Body, ClientBody, Content};
 use crate::connection::boundary::Extent;
 use crate::connection::session::Session;
 use crate::edge;
@@ -10,8 +10,7 @@ use crate::forward_auth::{Asking, Decided};
 use crate::limit;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
+use http::{HeaderMap, Response};
 use policy::auth::forward::ForwardAuth;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
@@ -31,16 +30,21 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// What the gateway adds to a head: whole lines, and fields.
 type OwnLines<'a> = (&'a [u8], [Option<(&'a str, &'a HeaderValue)>; 2]);
 
-/// Answers one request; whatever happens there is an answer.
+/// Answers one request; whatever happens there is an answer. `checked`: what its protocol has to say against the head.
 pub(crate) async fn serve(
     session: Rc<Session>,
-    request: Request<Incoming>,
+    parts: Parts,
+    body: ClientBody,
+    checked: Result<(), Rejection>,
 ) -> Result<Response<Body>, Infallible> {
-    session.exchange_began(Extent::of(request.body()));
+    session.exchange_began(Extent::of(&body));
     session.worker.count_request();
-    let (parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(session, &parts);
-    let mut response = match exchange.forward(parts, body).await {
+    let forwarded = match checked {
+        Ok(()) => exchange.forward(parts, body).await,
+        Err(rejection) => Err(rejection),
+    };
+    let mut response = match forwarded {
         Ok(response) => response,
         Err(rejection) => {
             exchange.log_has_room().await;
@@ -52,7 +56,7 @@ pub(crate) async fn serve(
 }
 
 impl Exchange {
-    async fn forward(&mut self, mut parts: Parts, body: Incoming) -> Result<Response<Content>, Rejection> {
+    async fn forward(&mut self, mut parts: Parts, body: ClientBody) -> Result<Response<Content>, Rejection> {
         // without a table nothing listens; a request can only meet this while the process ends
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
         let max_target = self.session.limits().max_target_bytes;
@@ -161,7 +165,7 @@ impl Exchange {
     }
 
     /// Tells the target who asks and by which way. True where nobody before us has said anything: then
-    /// [`Session::introduction`] says it all, and no header is touched.
+    /// [`crate::connection::client::Client::introduction`] says it all, and no header is touched.
     pub(crate) fn introduce(
         &self,
         headers: &mut HeaderMap,

@@ -6,7 +6,7 @@ mod timing;
 
 pub(crate) use timing::Timing;
 
-use crate::body::{Content, Replay, RequestBody};
+use crate::body::{ClientBody, Content, Replay, RequestBody};
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::pool::{Checkout, Place};
@@ -16,7 +16,6 @@ use admission::{Admission, Tried};
 use http::Response;
 use http::header::HeaderValue;
 use http::request::Parts;
-use hyper::body::Incoming;
 use policy::concurrency::Slot;
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
@@ -31,7 +30,7 @@ use std::time::Duration;
 /// What the proxy has found out about the request before it is sent.
 pub(crate) struct Outbound {
     pub(crate) parts: Parts,
-    pub(crate) body: Incoming,
+    pub(crate) body: ClientBody,
     /// The `Host` that the client asked for.
     pub(crate) client_host: HeaderValue,
     /// The client is introduced to the target by us; otherwise `parts` has what is to be said.
@@ -265,7 +264,7 @@ impl<'a> Sending<'a> {
                 .map_or(Poll::Pending, |rejection| Poll::Ready(Err(Unanswered::For(rejection)))),
         })
         .await?;
-        if !answer::is_expected(&head, self.websocket) {
+        if !answer::is_expected(&head, self.websocket, &self.parts) {
             return Err(Unanswered::For(Rejection::InvalidResponse));
         }
         *response = Some(head);
@@ -308,7 +307,8 @@ impl<'a> Sending<'a> {
         ended?;
         match (self.response.take(), self.checkout.take()) {
             (Some(response), Some(checkout)) => {
-                answer::answer(&self.exchange.session, response, checkout, self.timing.route_deadline)
+                let (session, deadline) = (&self.exchange.session, self.timing.route_deadline);
+                answer::answer(session, self.route, response, checkout, deadline, self.parts.version)
             }
             _ => Err(Rejection::Internal),
         }

@@ -2,10 +2,12 @@
 //! of a request that may be sent again.
 
 mod compressed;
+mod inbound;
 mod replay;
 mod request;
 mod response;
 
+pub(crate) use inbound::{ClientBody, Continuation, StreamBody};
 pub(crate) use replay::Replay;
 pub(crate) use request::RequestBody;
 pub(crate) use response::{Body, Content};
@@ -20,7 +22,9 @@ pub(crate) enum BodyError {
     #[error("another attempt has taken over")]
     Superseded,
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
 }
 
 #[cfg(test)]

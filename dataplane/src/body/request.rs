@@ -1,11 +1,10 @@
 //! What is sent to a target.
 
-use super::BodyError;
 use super::replay::Replayed;
+use super::{BodyError, ClientBody};
 use crate::connection::session::{BodyFault, ExchangeId, Session};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,7 +31,7 @@ pub(crate) struct Rewound {
 
 /// The client's body as it arrives.
 pub(crate) struct Streamed {
-    incoming: Incoming,
+    incoming: ClientBody,
     session: Rc<Session>,
     exchange: ExchangeId,
     /// 0 for no limit.
@@ -42,7 +41,7 @@ pub(crate) struct Streamed {
 
 impl RequestBody {
     /// The client's body, held to the listener's limits.
-    pub(crate) fn new(incoming: Incoming, session: &Rc<Session>) -> Self {
+    pub(crate) fn new(incoming: ClientBody, session: &Rc<Session>) -> Self {
         Streamed::new(incoming, session).map_or(Self::Empty, Self::Streamed)
     }
 
@@ -115,7 +114,7 @@ impl HttpBody for Streamed {
                 if self.limit > 0 && self.seen > self.limit {
                     return self.refuse(BodyFault::TooLarge);
                 }
-                // behind trailers hyper asks for no more
+                // behind trailers nobody asks for more
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.session.body_done(self.exchange);
                 }
@@ -123,7 +122,7 @@ impl HttpBody for Streamed {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.session.set_body_fault(self.exchange, BodyFault::Broken);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 self.session.body_done(self.exchange);
@@ -145,7 +144,7 @@ impl HttpBody for Streamed {
 
 impl Streamed {
     /// The client's body, held to the listener's limits; `None` when there is none.
-    pub(super) fn new(incoming: Incoming, session: &Rc<Session>) -> Option<Self> {
+    pub(super) fn new(incoming: ClientBody, session: &Rc<Session>) -> Option<Self> {
         if incoming.is_end_stream() {
             return None;
         }

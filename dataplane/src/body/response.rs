@@ -61,6 +61,14 @@ impl Body {
     pub(crate) fn new(content: Content, session: Rc<Session>, exchange: Option<Box<Exchange>>) -> Self {
         Self { content, session, exchange }
     }
+
+    /// The client does not get all of it: of what was handed out, it misses so much.
+    pub(crate) fn cut_off(&self, unsent: usize) {
+        if let Some(exchange) = &self.exchange {
+            exchange.unsent(unsent as u64);
+            exchange.cut_off();
+        }
+    }
 }
 
 impl Content {

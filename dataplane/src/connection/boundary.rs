@@ -5,7 +5,8 @@
 //! follows from how much was read and where the message had to end. Unless it is certain that nothing came with it, the
 //! next head counts as not seen.
 
-use hyper::body::{Body as _, Incoming};
+use crate::body::ClientBody;
+use http_body::Body as _;
 use std::cell::Cell;
 
 /// How a request says where its body ends.
@@ -17,8 +18,8 @@ pub(crate) enum Extent {
 }
 
 impl Extent {
-    /// What hyper has made of the head.
-    pub(crate) fn of(body: &Incoming) -> Self {
+    /// What was made of the head.
+    pub(crate) fn of(body: &ClientBody) -> Self {
         match body.size_hint().exact() {
             _ if body.is_end_stream() => Self::NoBody,
             Some(length) => Self::Length(length),

@@ -6,6 +6,7 @@ use super::stream::ClientStream;
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use policy::config::listener::HttpProtocol;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +48,42 @@ impl ClientIo {
     /// Ready when the client has sent a byte, or (with `false`) never will.
     pub(crate) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         self.stream.inner_mut().poll_arrived(cx)
+    }
+
+    /// Looks at what has arrived of plain text; how much that is, and 0 when nothing ever will.
+    pub(super) fn poll_peek(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<usize> {
+        self.stream.inner().poll_peek(cx, bytes)
+    }
+
+    /// Takes what has arrived, to give it back later; how much that is, and 0 when nothing ever will.
+    pub(super) fn poll_take(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<usize> {
+        let mut read = ReadBuf::new(bytes);
+        let polled = Pin::new(self.stream.inner_mut()).poll_read(cx, &mut read);
+        polled.map(|outcome| outcome.map_or(0, |()| read.filled().len()))
+    }
+
+    /// What was read too early.
+    pub(super) fn take_read_ahead(&mut self) -> Bytes {
+        std::mem::take(&mut self.read_ahead)
+    }
+
+    /// What the handshake of TLS has agreed on.
+    pub(super) fn negotiated(&self) -> Option<HttpProtocol> {
+        self.stream.inner().negotiated()
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.stream.inner().tls().is_none()
+    }
+
+    /// A head may have begun, though none of it was read.
+    pub(super) fn head_begins(&self) {
+        self.session.head_begins();
+    }
+
+    /// The connection, and what was read of it too early.
+    pub(super) fn into_parts(self) -> (ClientStream, Bytes) {
+        (self.stream.into_inner(), self.read_ahead)
     }
 
     pub(crate) fn into_stream(self) -> ClientStream {

@@ -1,75 +1,23 @@
-//! What is known of one client connection: where its current request stands, and which deadline that means.
+//! Where the current request of a client stands, and which deadline that means.
 //!
-//! The requests of a connection and the connection itself run in one task, so this is plain cells. There is one timer
-//! per connection, and it is not touched per request: a request only notes what it waits for and since when; the timer
-//! fires at the earliest moment at which any of that could be overdue and is then set anew.
+//! A connection of HTTP/1.1 and its requests run in one task, and so does a stream of HTTP/2; so this is plain cells.
+//! There is one timer per connection, and it is not touched per request: a request only notes what it waits for and since
+//! when; the timer fires at the earliest moment at which any of that could be overdue and is then set anew.
 
 use crate::connection::boundary::{Boundary, Extent};
-use crate::connection::stream::ClientStream;
+use crate::connection::client::Client;
 use crate::connection::tunnel::Tunnel;
 use crate::exchange::Exchange;
-use crate::listener::{ListenerSettings, ListenerState};
-use crate::worker::Worker;
-use http::HeaderValue;
-use policy::client_certificate::ClientCertificate;
-use policy::config::ServerConfig;
 use policy::headers::is_plainly_chunked;
 use policy::rejection::Rejection;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// How often a connection is looked at even when nothing can be overdue.
-const CHECK_EVERY: Duration = Duration::from_secs(2);
-
 /// How long a new connection whose listener closes may take to send its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
-
-/// What the listener demands of a connection; fixed when it is accepted.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Limits {
-    pub(crate) read_timeout: Duration,
-    pub(crate) write_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) header_timeout: Duration,
-    pub(crate) max_header_bytes: usize,
-    pub(crate) max_headers: usize,
-    pub(crate) max_target_bytes: usize,
-    pub(crate) max_body_bytes: u64,
-    pub(crate) max_connections: u64,
-}
-
-impl From<&ServerConfig> for Limits {
-    fn from(server: &ServerConfig) -> Self {
-        let bytes = |size: policy::config::leaf::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
-        Self {
-            read_timeout: server.read_timeout.get(),
-            write_timeout: server.write_timeout.get(),
-            idle_timeout: server.idle_timeout.get(),
-            header_timeout: server.header_timeout.get(),
-            max_header_bytes: bytes(server.max_header_bytes),
-            max_headers: server.max_headers as usize,
-            max_target_bytes: bytes(server.max_target_bytes),
-            max_body_bytes: server.max_body_bytes.0,
-            max_connections: server.max_connections,
-        }
-    }
-}
-
-impl Limits {
-    /// How far ahead the timer may be set: no deadline can be nearer after something has begun, and a connection that
-    /// falls idle is noticed soon.
-    fn shortest(&self) -> Duration {
-        self.read_timeout
-            .min(self.write_timeout)
-            .min(self.idle_timeout)
-            .min(self.header_timeout)
-            .min(CHECK_EVERY)
-    }
-}
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +28,8 @@ pub(crate) enum Phase {
     Head,
     /// A request is being served: it is not over before its response is, nor while its body may still be read.
     Exchange,
+    /// Another protocol is spoken, which has deadlines of its own.
+    Tunnel,
 }
 
 /// How far the response of the current exchange is.
@@ -115,22 +65,10 @@ impl From<BodyFault> for Rejection {
     }
 }
 
-/// One client connection; shared by its task, its current request and its worker.
+/// A connection of HTTP/1.1, or one stream of HTTP/2: what serves one request at a time. Shared by its task, its current
+/// request and, where it is a connection, its worker.
 pub(crate) struct Session {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) listener: Arc<ListenerState>,
-    /// What held for the listener when the connection was accepted.
-    pub(crate) settings: Arc<ListenerSettings>,
-    pub(crate) peer: SocketAddr,
-    /// What the client has shown, and what holds.
-    pub(crate) client_certificate: Option<Box<ClientCertificate>>,
-    /// The address of ours that the client has connected to.
-    pub(crate) local: SocketAddr,
-    /// The peer's address as a header value, made once.
-    pub(crate) peer_header: HeaderValue,
-    /// What a target is told of a client that nobody vouches for, as whole lines, made once.
-    pub(crate) introduction: Box<[u8]>,
-    limits: Rc<Limits>,
+    client: Rc<Client>,
     now: Cell<Instant>,
     phase: Cell<Phase>,
     /// Since when it is idle, or when the current request's first byte came.
@@ -168,28 +106,20 @@ pub(crate) struct Session {
     waker: RefCell<Option<Waker>>,
 }
 
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 impl Session {
-    pub(crate) fn new(
-        worker: Rc<Worker>,
-        listener: Arc<ListenerState>,
-        settings: Arc<ListenerSettings>,
-        peer: SocketAddr,
-        limits: Rc<Limits>,
-    ) -> Self {
-        let (now, local) = (Instant::now(), listener.address);
-        let peer_header = HeaderValue::try_from(peer.ip().to_canonical().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        let introduction = introduction(&peer_header, settings.scheme(), worker.gateway.via());
+    /// Of a new connection, or a new stream.
+    pub(crate) fn new(client: Rc<Client>) -> Self {
+        let now = Instant::now();
         Self {
-            worker,
-            listener,
-            settings,
-            peer,
-            client_certificate: None,
-            local,
-            introduction,
-            peer_header,
-            limits,
+            client,
             now: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
@@ -216,23 +146,12 @@ impl Session {
         }
     }
 
-    /// The same by the address that the client has come to, where the listener has them all.
-    pub(crate) fn arrived_by(self, stream: &ClientStream) -> Self {
-        let all = self.local.ip().is_unspecified();
-        let local = if all { stream.local_addr().unwrap_or(self.local) } else { self.local };
-        Self { local, ..self }
+    /// Whose it is.
+    pub(super) fn client(&self) -> &Rc<Client> {
+        &self.client
     }
 
-    /// The same for a client of which the handshake has said who it is.
-    pub(crate) fn with_certificate(self, certificate: Option<ClientCertificate>) -> Self {
-        Self { client_certificate: certificate.map(Box::new), ..self }
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The time of the current wake-up of this connection's task.
+    /// The time of the current wake-up of its task.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()
     }
@@ -251,7 +170,7 @@ impl Session {
     pub(crate) fn idle_for(&self) -> Duration {
         match self.phase.get() {
             Phase::Idle => self.now().saturating_duration_since(self.since.get()),
-            Phase::Head | Phase::Exchange => Duration::ZERO,
+            Phase::Head | Phase::Exchange | Phase::Tunnel => Duration::ZERO,
         }
     }
 
@@ -259,19 +178,21 @@ impl Session {
 
     /// Bytes came from the client; empty at the end.
     pub(crate) fn bytes_read(&self, bytes: &[u8]) {
-        match self.phase.get() {
-            Phase::Idle => {
-                self.phase.set(Phase::Head);
-                self.since.set(self.now());
-                self.head_seen.set(self.boundary.begin_head());
-                let mut raw = self.raw_head.borrow_mut();
-                raw.clear();
-                raw.extend_from_slice(bytes);
-            }
-            Phase::Head => self.raw_head.borrow_mut().extend_from_slice(bytes),
-            Phase::Exchange => {}
+        if self.phase.get() == Phase::Idle {
+            self.head_begins();
+        }
+        if self.phase.get() == Phase::Head {
+            self.raw_head.borrow_mut().extend_from_slice(bytes);
         }
         self.boundary.read(bytes);
+    }
+
+    /// A head begins to arrive.
+    pub(super) fn head_begins(&self) {
+        self.phase.set(Phase::Head);
+        self.since.set(self.now());
+        self.head_seen.set(self.boundary.begin_head());
+        self.raw_head.borrow_mut().clear();
     }
 
     /// Whether a chunked request's head is beyond doubt as it came. Of a head that was not seen nothing is known.
@@ -306,7 +227,7 @@ impl Session {
         self.body_pending.set(extent != Extent::NoBody);
         self.body_held.set(false);
         self.body_fault.set(None);
-        self.body_limit.set(self.limits.max_body_bytes);
+        self.body_limit.set(self.limits().max_body_bytes);
         self.bytes_in.set(0);
     }
 
@@ -357,9 +278,18 @@ impl Session {
     /// Nobody reads the request body any more: what is left of it is hyper's to drain, or the connection's end.
     pub(crate) fn release_body(&self, exchange: ExchangeId) {
         if exchange == self.exchange.get() && self.body_held.replace(false) {
-            // in another task than the connection's, so its time may be an old one
+            // in another task than its own, so its time may be an old one
             self.settle(self.tick());
+            if self.response.get() == Response::Ended {
+                // a stream is over with this
+                self.wake();
+            }
         }
+    }
+
+    /// Whether somebody may still read the request body.
+    pub(super) fn body_is_held(&self) -> bool {
+        self.body_held.get()
     }
 
     pub(crate) fn body_pending(&self) -> bool {
@@ -382,7 +312,7 @@ impl Session {
     }
 
     pub(crate) fn read_deadline_passed(&self) -> bool {
-        self.now() >= self.since.get() + self.limits.read_timeout
+        self.now() >= self.since.get() + self.limits().read_timeout
     }
 
     /// Whether the rest of the request body is still of use: until the head of the response it decides about that, and
@@ -471,7 +401,7 @@ impl Session {
     }
 
     pub(crate) fn write_overdue(&self) -> bool {
-        self.write_blocked_since.get().is_some_and(|since| self.now() >= since + self.limits.write_timeout)
+        self.write_blocked_since.get().is_some_and(|since| self.now() >= since + self.limits().write_timeout)
     }
 
     pub(crate) fn flushed(&self) {
@@ -491,26 +421,27 @@ impl Session {
             // a client that has only just connected is about to ask
             Phase::Idle if self.closing.get() && self.fresh.get() => since + FIRST_REQUEST,
             Phase::Idle if self.closing.get() => since,
-            Phase::Idle => since + self.limits.idle_timeout,
-            Phase::Head => since + self.limits.header_timeout,
+            Phase::Idle => since + self.limits().idle_timeout,
+            Phase::Head => since + self.limits().header_timeout,
+            Phase::Tunnel => self.now() + self.limits().idle_timeout,
             Phase::Exchange => {
-                let read = self.body_is_awaited().then(|| since + self.limits.read_timeout);
+                let read = self.body_is_awaited().then(|| since + self.limits().read_timeout);
                 match (read, self.exchange_deadline.get()) {
                     (Some(read), Some(exchange)) => read.min(exchange),
                     (Some(one), None) | (None, Some(one)) => one,
-                    (None, None) => self.now() + self.limits.shortest(),
+                    (None, None) => self.now() + self.limits().shortest(),
                 }
             }
         };
         match self.write_blocked_since.get() {
-            Some(blocked) => waiting_for.min(blocked + self.limits.write_timeout),
+            Some(blocked) => waiting_for.min(blocked + self.limits().write_timeout),
             None => waiting_for,
         }
     }
 
     /// When the timer must fire at the latest: what begins in the meantime cannot be overdue before.
     pub(crate) fn next_check(&self) -> Instant {
-        self.due().min(self.now() + self.limits.shortest())
+        self.due().min(self.now() + self.limits().shortest())
     }
 
     // ---- the end of the connection
@@ -528,6 +459,11 @@ impl Session {
             }
             None => Some(exchange),
         }
+    }
+
+    /// From now on only the tunnel's own deadlines hold.
+    pub(super) fn tunnel_begins(&self) {
+        self.phase.set(Phase::Tunnel);
     }
 
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
@@ -548,6 +484,11 @@ impl Session {
     pub(crate) fn close(&self) {
         self.closing.set(true);
         self.wake();
+    }
+
+    /// No request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.get()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -578,20 +519,4 @@ impl Session {
             waker.wake_by_ref();
         }
     }
-}
-
-fn introduction(peer: &HeaderValue, scheme: &str, via: &HeaderValue) -> Box<[u8]> {
-    let (peer, via) = (peer.as_bytes(), via.as_bytes());
-    let lines: [&[u8]; 9] = [
-        b"x-forwarded-for: ",
-        peer,
-        b"\r\nx-real-ip: ",
-        peer,
-        b"\r\nx-forwarded-proto: ",
-        scheme.as_bytes(),
-        b"\r\nvia: ",
-        via,
-        b"\r\n",
-    ];
-    lines.concat().into()
 }

@@ -51,15 +51,22 @@ impl ClientStream {
         }
     }
 
+    /// Looks at what has arrived of plain text; how much that is, and 0 when there never will be anything. Of TLS no more
+    /// is to be seen than that [`ClientStream::poll_arrived`] is ready.
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<usize> {
+        match self {
+            // not poll_read_ready: a new socket counts as ready until it was asked
+            Self::Plain(socket) => {
+                socket.poll_peek(cx, &mut ReadBuf::new(bytes)).map(|peeked| peeked.unwrap_or(0))
+            }
+            Self::Tls(_) => Poll::Pending,
+        }
+    }
+
     /// Ready when there is a byte to read, or (with `false`) there never will be. Nothing is taken.
     pub(crate) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match self {
-            Self::Plain(socket) => {
-                // not poll_read_ready: a new socket counts as ready until it was asked
-                let mut byte = [0];
-                let peeked = socket.poll_peek(cx, &mut ReadBuf::new(&mut byte));
-                peeked.map(|peeked| peeked.is_ok_and(|read| read > 0))
-            }
+            Self::Plain(_) => self.poll_peek(cx, &mut [0]).map(|arrived| arrived > 0),
             // a record may have come that is not the client's word, but that of its TLS
             Self::Tls(stream) => {
                 let filled = Pin::new(&mut **stream).poll_fill_buf(cx);

@@ -4,7 +4,7 @@ use super::file::BadFile;
 use super::material::{Expired, Loaded, Material, Serving};
 use super::resolver::Certificates;
 use super::stamp::Stamps;
-use super::{ALPN_HTTP1, provider};
+use super::{ALPN_H2, ALPN_HTTP1, provider};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use policy::config::listener::{ClientAuth, HttpProtocol, ListenerTlsConfig, TlsVersion};
@@ -184,8 +184,7 @@ fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] 
 
 /// What clients may negotiate, the best first.
 fn alpn(protocols: &[HttpProtocol]) -> Vec<Vec<u8>> {
-    // HTTP/2 goes before it as soon as connections can speak it
-    let known = [(HttpProtocol::Http1, ALPN_HTTP1)];
+    let known = [(HttpProtocol::H2, ALPN_H2), (HttpProtocol::Http1, ALPN_HTTP1)];
     let spoken = known.iter().filter(|(protocol, _)| protocols.contains(protocol));
     spoken.map(|(_, name)| name.to_vec()).collect()
 }

@@ -3,7 +3,8 @@
 use super::Worker;
 use super::thread::Open;
 use crate::connection::arrival::{Arrival, Arrived, Turned};
-use crate::connection::session::{Limits, Session};
+use crate::connection::client::{Client, Limits};
+use crate::connection::session::Session;
 use crate::connection::stream::ClientStream;
 use crate::connection::{self, goodbye};
 use crate::listener::{ListenerId, ListenerSettings, ListenerState, TurnedAway};
@@ -85,7 +86,7 @@ impl Worker {
     ) {
         let Accepted { open, settings, limits, over: _ } = accepted;
         let received = arrival.receive(stream, peer, &settings, limits.header_timeout).await;
-        let session = |peer| Session::new(self.clone(), open.listener.clone(), settings, peer, limits);
+        let client = |peer| Client::new(self.clone(), open.listener.clone(), settings, peer, limits);
         match received {
             Ok(Arrived { stream, peer, read_ahead }) => {
                 let (address, protocol) = (open.listener.address, stream.negotiated());
@@ -94,7 +95,8 @@ impl Worker {
                     open.listener.handshakes.count(tls);
                     tls::client_certificate(tls)
                 });
-                let session = Rc::new(session(peer).arrived_by(&stream).with_certificate(certificate));
+                let client = Rc::new(client(peer).arrived_by(&stream).with_certificate(certificate));
+                let session = Rc::new(Session::new(client));
                 let _registered = self.register(&session, open);
                 drop(expected);
                 if arrival.closing.get() {
@@ -106,7 +108,8 @@ impl Worker {
                 turn_away(&open.listener, peer, why, &detail);
                 if let Some(stream) = plain {
                     let mut stream = ClientStream::Plain(stream);
-                    goodbye::refuse(&mut stream, &Rejection::PlainText, &Rc::new(session(peer))).await;
+                    let session = Rc::new(Session::new(Rc::new(client(peer))));
+                    goodbye::refuse(&mut stream, &Rejection::PlainText, &session).await;
                     goodbye::linger(stream).await;
                 }
             }

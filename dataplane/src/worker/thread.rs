@@ -2,7 +2,9 @@
 
 use super::arrivals::{Accepted, Arrivals};
 use super::{Command, Drained, Peer};
-use crate::connection::session::{Limits, Session};
+use crate::connection::client::{Client, Limits};
+use crate::connection::http2::Offence;
+use crate::connection::session::Session;
 use crate::connection::stream::ClientStream;
 use crate::connection::{self, goodbye};
 use crate::dial::Transports;
@@ -15,6 +17,8 @@ use crate::telemetry::access_log::{Sink, WorkerLog};
 use crate::telemetry::metrics::TableSeries;
 use arc_swap::{ArcSwapOption, Cache};
 use bytes::Bytes;
+use http::HeaderValue;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use policy::rejection::Rejection;
 use policy::table::RouteTable;
 use std::cell::{Cell, RefCell};
@@ -99,6 +103,8 @@ pub(crate) struct Worker {
     pub(super) client_ended: Notify,
     /// The wall clock, read once a second; in between it follows the monotonic one.
     wall: Cell<(Instant, Duration)>,
+    /// A second since the Unix epoch, and how it is written.
+    date: RefCell<Option<(u64, HeaderValue)>>,
 }
 
 /// Starts the thread.
@@ -171,6 +177,7 @@ impl Worker {
             next_id: Cell::new(0),
             client_ended: Notify::new(),
             wall: Cell::new(wall_clock()),
+            date: RefCell::default(),
             gateway,
         })
     }
@@ -205,6 +212,27 @@ impl Worker {
 
     pub(crate) fn count_request(&self) {
         self.counters.requests.add_one();
+    }
+
+    /// A WebSocket is open for as long as the result lives.
+    pub(crate) fn count_websocket(&self) -> impl Drop + use<> {
+        self.counters.websockets_opened.add_one();
+        OpenWebSocket(self.counters.clone())
+    }
+
+    /// A connection of HTTP/2 that was closed for what its client did.
+    pub(crate) fn count_offence(&self, offence: Offence) {
+        self.counters.offences.count(offence);
+    }
+
+    /// The second of `now`, as `Date` says it (RFC 9110 §5.6.7).
+    pub(crate) fn date(&self, now: Instant) -> HeaderValue {
+        let second = self.unix(now).as_secs();
+        let mut known = self.date.borrow_mut();
+        match &*known {
+            Some((known, date)) if *known == second => date.clone(),
+            _ => known.insert((second, date_of(second))).1.clone(),
+        }
     }
 
     /// What the current config demands of new connections.
@@ -286,8 +314,8 @@ impl Worker {
             return self.expect(stream, peer, Accepted { open, settings, limits, over });
         }
         let stream = ClientStream::Plain(stream);
-        let session = Session::new(self.clone(), open.listener.clone(), settings, peer, limits);
-        let session = Rc::new(session.arrived_by(&stream));
+        let client = Client::new(self.clone(), open.listener.clone(), settings, peer, limits);
+        let session = Rc::new(Session::new(Rc::new(client.arrived_by(&stream))));
         if over {
             spawn_local(too_many(stream, session, open));
             return;
@@ -414,6 +442,14 @@ impl Drop for Open {
     }
 }
 
+struct OpenWebSocket(Arc<WorkerCounters>);
+
+impl Drop for OpenWebSocket {
+    fn drop(&mut self) {
+        self.0.websockets_closed.add_one();
+    }
+}
+
 /// A session in its worker's list, also when its task panics.
 pub(super) struct Registered {
     id: u64,
@@ -442,6 +478,13 @@ async fn too_many(mut stream: ClientStream, session: Rc<Session>, open: Open) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn date_of(second: u64) -> HeaderValue {
+    let timestamp = jiff::Timestamp::new(i64::try_from(second).unwrap_or(i64::MAX), 0).unwrap_or_default();
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp);
+    // its years have four digits
+    HeaderValue::try_from(text.unwrap_or_default()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 fn wall_clock() -> (Instant, Duration) {
@@ -480,7 +523,8 @@ mod tests {
         let settings = Arc::new(ListenerSettings::new(&table.listeners[0], None));
         let listener = Arc::new(ListenerState::new(address, settings.clone()));
         let limits = worker.limits(&table);
-        Exchange::headless(Rc::new(Session::new(worker.clone(), listener, settings, address, limits)))
+        let client = Client::new(worker.clone(), listener, settings, address, limits);
+        Exchange::headless(Rc::new(Session::new(Rc::new(client))))
     }
 
     #[tokio::test]

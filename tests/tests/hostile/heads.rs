@@ -189,7 +189,7 @@ const STRANGERS: &[Row] = &[
     ("NULs", b"\x00\x00\x00\x00\r\n\r\n", MALFORMED),
     ("bytes of no text", b"\xff\xfe\xfd\r\n\r\n", MALFORMED),
     ("a response", b"HTTP/1.1 200 OK\r\n\r\n", MALFORMED),
-    ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", MALFORMED),
+    ("most of the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", MALFORMED),
     ("a PROXY header in text", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\nGET /h HTTP/1.1\r\nHost: a.test\r\n\r\n", MALFORMED),
     ("a PROXY header in bytes", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x00\x01\x00\x50GET /h HTTP/1.1\r\nHost: a.test\r\n\r\n", MALFORMED),
     ("JSON", b"{\"jsonrpc\":\"2.0\"}\r\n\r\n", MALFORMED),

@@ -4,13 +4,12 @@
 //! made, its body gives an error: it can take no frame from the client that the next one needs, and it can never pass
 //! for complete.
 
-use super::BodyError;
 use super::request::{RequestBody, Streamed};
+use super::{BodyError, ClientBody};
 use crate::connection::session::Session;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -57,7 +56,7 @@ struct Shared<S> {
 
 impl Replay {
     /// The client's body; up to `max` bytes of it are kept.
-    pub(crate) fn new(incoming: Incoming, session: &Rc<Session>, max: usize) -> Self {
+    pub(crate) fn new(incoming: ClientBody, session: &Rc<Session>, max: usize) -> Self {
         match Streamed::new(incoming, session) {
             Some(source) => Self::of(source, max),
             None => Self { shared: None },

@@ -13,7 +13,7 @@ mod scrape;
 mod series;
 mod traffic;
 
-pub(crate) use count::Count;
+pub(crate) use count::{Count, zeros};
 pub(crate) use page::Format;
 pub(crate) use reasons::ReasonCounts;
 pub(crate) use scrape::scrape;

@@ -5,6 +5,7 @@ use super::page::{Family, Format, Kind, Labels, Page};
 use super::pairs::OTHER;
 use super::series::{OfRoute, RETRY_OUTCOMES, RouteSeries, TableSeries, UpstreamSeries};
 use super::{APPLIED, Metrics, listeners, process};
+use crate::connection::http2::Offence;
 use crate::gateway::{Gateway, Serving, WorkerCounters};
 use crate::telemetry::access_log::LineCounts;
 use http::StatusCode;
@@ -216,6 +217,17 @@ fn connections(page: &mut Page, workers: &[Arc<WorkerCounters>]) {
     let mut family = page.family(Kind::Gauge, "gateway_worker_connections", help);
     for (at, worker) in workers.iter().enumerate() {
         family.sample(&[("worker", &at.to_string())], worker.connections.load(Ordering::Relaxed));
+    }
+    let open = |worker: &Arc<WorkerCounters>| {
+        worker.websockets_opened.get().saturating_sub(worker.websockets_closed.get())
+    };
+    page.family(Kind::Gauge, "gateway_websockets_active", "WebSockets that are open.")
+        .sample(&[], workers.iter().map(open).sum::<u64>());
+    let help = "Connections of HTTP/2 that were closed for what their client did, by reason.";
+    let mut family = page.family(Kind::Counter, "gateway_http2_connections_closed_total", help);
+    for offence in Offence::ALL {
+        let count = workers.iter().map(|worker| worker.offences.get(offence)).sum::<u64>();
+        family.sample(&[("reason", offence.reason())], count);
     }
 }
 

@@ -1,0 +1,125 @@
+//! One stream: its request, from the frames that h2 has read to the last word about it.
+
+use super::reply;
+use super::streams::Served;
+use super::tunnel::StreamIo;
+use crate::body::{Body, ClientBody, Continuation, StreamBody};
+use crate::connection::session::Phase;
+use crate::connection::tunnel;
+use crate::proxy;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use h2::ext::Protocol;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use policy::http2::{Bootstrap, HeadLimits, settle};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The client has its answer.
+    Answered,
+    /// The client has cancelled it, or is gone.
+    Cancelled,
+    /// The gateway has broken it off.
+    Broken,
+}
+
+/// Serves a stream until it ends, or is told to.
+pub(super) async fn serve(served: Served, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let Served { streams, session } = &served;
+    let mut conversation = pin!(converse(&served, request, respond));
+    let ended = poll_fn(|cx| {
+        session.remember_waker(cx.waker());
+        session.tick();
+        if let Poll::Ready(ended) = conversation.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        // a tunnel parts in its own way
+        if session.is_aborted() && session.phase() != Phase::Tunnel {
+            return Poll::Ready(None);
+        }
+        streams.watch(session.due());
+        Poll::Pending
+    })
+    .await;
+    match ended {
+        Some(Ended::Answered) => streams.completed(),
+        Some(Ended::Cancelled) => streams.cancelled(),
+        Some(Ended::Broken) | None => {}
+    }
+}
+
+async fn converse(served: &Served, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Ended {
+    let session = &served.session;
+    let (mut head, incoming) = request.into_parts();
+    let protocol = head.extensions.remove::<Protocol>();
+    let bodiless = head.method == Method::HEAD;
+    let continuation =
+        (!incoming.is_end_stream() && head.headers.contains_key(header::EXPECT)).then(Continuation::default);
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+
+    let limits = session.limits();
+    let limits = HeadLimits { bytes: limits.max_header_bytes, fields: limits.max_headers };
+    let (checked, body, client) = match protocol {
+        None => {
+            let body = StreamBody::new(incoming, length, continuation.clone());
+            (settle(&mut head, None, limits), ClientBody::Http2(body), None)
+        }
+        Some(protocol) => {
+            let key = websocket_key();
+            let bootstrap = Bootstrap { protocol: protocol.as_ref(), websocket_key: &key };
+            (settle(&mut head, Some(bootstrap), limits), ClientBody::None, Some(incoming))
+        }
+    };
+    let mut answer = pin!(proxy::serve(session.clone(), head, body, checked));
+    let response = poll_fn(|cx| {
+        // first: a body that is cancelled is not one that is malformed
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            return Poll::Ready(answer.ok());
+        }
+        if continuation.as_ref().is_some_and(Continuation::take) {
+            let mut interim = Response::new(());
+            *interim.status_mut() = StatusCode::CONTINUE;
+            // an error is the end of the stream, which wakes this task
+            let _ = respond.send_informational(interim);
+        }
+        Poll::Pending
+    })
+    .await;
+    let Some(response) = response else { return Ended::Cancelled };
+    match (session.take_tunnel(), client) {
+        (Some(tunnel), Some(incoming)) => {
+            let Some(outgoing) = open(response, &mut respond) else { return Ended::Cancelled };
+            tunnel::run(StreamIo::new(incoming, outgoing), Bytes::new(), tunnel, session).await;
+            Ended::Answered
+        }
+        (_, client) => {
+            let ended = reply::send(served, response, bodiless, &mut respond).await;
+            drop(client);
+            ended
+        }
+    }
+}
+
+/// Tells the client that the tunnel is there; `None` when it is gone.
+fn open(response: Response<Body>, respond: &mut SendResponse<Bytes>) -> Option<SendStream<Bytes>> {
+    let (head, _) = response.into_parts();
+    respond.send_response(Response::from_parts(head, ()), false).ok()
+}
+
+/// What a target is to answer in its handshake (RFC 6455 §4.1).
+fn websocket_key() -> HeaderValue {
+    let nonce = fastrand::u128(..).to_ne_bytes();
+    // base64 is a header value
+    HeaderValue::try_from(STANDARD.encode(nonce)).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
