@@ -69,6 +69,15 @@ async fn clients_share_connections() {
         }
     }
     assert!(connections.len() <= 2, "one for each worker: {connections:?}");
+    eventually("the operator sees how long the target takes", async || {
+        get(address, "/").await.map_err(|error| error.to_string())?;
+        let output = fleet.ctl(["top", "--once", "-o", "json"]).await;
+        match output.json()["targets"][0]["p99Seconds"].as_f64() {
+            Some(seconds) if seconds > 0.0 => Ok(()),
+            _ => Err(output.text()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -273,13 +273,16 @@ impl<'a> Sending<'a> {
 
     /// For whoever tells of the exchange.
     fn note(&self, ended: &Result<(), Rejection>) {
-        let ended = match (ended, &self.response) {
+        let end = match (ended, &self.response) {
             (Ok(()), Some(response)) => TryEnd::Status(response.status.as_u16()),
             (Ok(()), None) => TryEnd::Abandoned,
             (Err(rejection), _) => TryEnd::Failed(rejection.reason()),
         };
+        if let (Ok(()), Some(checkout)) = (ended, &self.checkout) {
+            checkout.answered(self.timing.elapsed());
+        }
         let reused = self.checkout.as_ref().is_some_and(|checkout| checkout.reused);
-        self.exchange.try_ended(ended, self.timing.elapsed(), reused);
+        self.exchange.try_ended(end, self.timing.elapsed(), reused);
     }
 
     /// What the end of an attempt says about its target.

@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
     fn send_status(&self) -> Result<(), Ended> {
         let mut status = self.report();
         self.rates.carry_over(&mut status);
-        status.traffic = Some(self.traffic.last());
+        self.traffic.carry_over(&mut status, &self.control.gateway);
         self.send(Fact::Status(status))
     }
 
@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
         let mut status = self.report();
         let now = clock::now();
         self.rates.tick(&mut status, now);
-        status.traffic = Some(self.traffic.tick(self.control.gateway.metrics(), now));
+        self.traffic.tick(&mut status, &self.control.gateway, now);
         self.send(Fact::Status(status))
     }
 

@@ -197,6 +197,11 @@ impl Checkout {
         }));
     }
 
+    /// The head of a response came after so long.
+    pub(crate) fn answered(&self, took: Duration) {
+        self.shelf.latencies.observe(took);
+    }
+
     /// Counts a request that got no usable answer.
     pub(crate) fn failed(&self) {
         self.shelf.lane.target().failures.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The budget of connections to one target over all workers: `max_connections` permits, a fair and bounded wait.
 
+use crate::telemetry::metrics::Histogram;
 use parking_lot::Mutex;
 use policy::upstream::TargetState;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Lane {
     waiting: AtomicU32,
     failed: AtomicBool,
     last_error: Mutex<Option<String>>,
+    /// How long the heads of responses took, one for each worker that sends to the target.
+    latencies: Mutex<Vec<Arc<Histogram>>>,
 }
 
 /// The right to hold one connection.
@@ -46,7 +49,20 @@ impl Lane {
             waiting: AtomicU32::new(0),
             failed: AtomicBool::new(false),
             last_error: Mutex::new(None),
+            latencies: Mutex::default(),
         })
+    }
+
+    /// Where one worker, and nobody else, notes how long the heads of responses take.
+    pub(crate) fn latencies_of_worker(&self) -> Arc<Histogram> {
+        let own = Arc::<Histogram>::default();
+        self.latencies.lock().push(Arc::clone(&own));
+        own
+    }
+
+    /// Those of all workers.
+    pub(crate) fn latencies(&self) -> Vec<Arc<Histogram>> {
+        self.latencies.lock().clone()
     }
 
     /// The target it leads to.

@@ -10,6 +10,7 @@ mod stock;
 pub(crate) use checkout::{Checkout, Place};
 
 use crate::connection::session::Session;
+use crate::telemetry::metrics::Histogram;
 use foldhash::fast::RandomState;
 use lane::Lane;
 use policy::config::transport::SendProxyProtocol;
@@ -36,6 +37,8 @@ struct Shelf {
     /// By the client that they announce; none in `stock` where each announces one.
     announced: RefCell<HashMap<SocketAddr, Rc<Stock>, RandomState>>,
     announces: bool,
+    /// How long the heads of responses took.
+    latencies: Arc<Histogram>,
     idle_timeout: Cell<Duration>,
 }
 
@@ -66,6 +69,7 @@ impl Pool {
         let lane = session.worker.gateway.lane(state.id);
         let lane = lane.unwrap_or_else(|| Lane::new(state.clone(), upstream.max_connections));
         let shelf = Rc::new(Shelf {
+            latencies: lane.latencies_of_worker(),
             lane,
             stock: Rc::default(),
             announced: RefCell::default(),

@@ -1,5 +1,6 @@
 //! `gatewayctl top`: what goes through routes and targets right now, redrawn until interrupted.
 
+use super::status::latency::{latency, quantile};
 use super::status::{self, Fleet, fleet, targets};
 use super::{Global, completion, explain};
 use crate::client::{self, Admin};
@@ -127,21 +128,6 @@ pub fn loads(answer: &GetStatusResponse) -> Vec<Load> {
     routes.into_iter().map(load).collect()
 }
 
-/// The time below which this share of the requests stayed, as Prometheus's `histogram_quantile` has it; none where it is
-/// above every bound.
-fn quantile(bounds: &[f64], buckets: &[u64], share: f64) -> Option<f64> {
-    let rank = share * buckets.iter().sum::<u64>() as f64;
-    let (mut below, mut lower) = (0, 0.0);
-    for (count, upper) in buckets.iter().zip(bounds) {
-        if *count > 0 && (below + count) as f64 >= rank {
-            return Some(lower + (upper - lower) * (rank - below as f64) / *count as f64);
-        }
-        below += count;
-        lower = *upper;
-    }
-    None
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
@@ -225,13 +211,6 @@ fn percent(share: f64) -> String {
     }
 }
 
-fn latency(seconds: Option<f64>) -> String {
-    match seconds {
-        Some(seconds) => output::took((seconds * 1e6) as u64),
-        None => "long".to_owned(),
-    }
-}
-
 impl From<output::Shape> for Format {
     fn from(shape: output::Shape) -> Self {
         match shape {
@@ -248,16 +227,6 @@ mod tests {
     use proto::v1::{Instance, InstanceStatus};
 
     const BOUNDS: [f64; 3] = [0.001, 0.01, 0.1];
-
-    #[test]
-    fn a_quantile_lies_within_its_bucket() {
-        let close =
-            |told: Option<f64>, expected: f64| told.is_some_and(|told| (told - expected).abs() < 1e-9);
-        assert!(close(quantile(&BOUNDS, &[0, 100, 0, 0], 0.5), 0.0055));
-        assert!(close(quantile(&BOUNDS, &[50, 50, 0, 0], 0.5), 0.001));
-        assert!(close(quantile(&BOUNDS, &[90, 0, 10, 0], 0.95), 0.055));
-        assert_eq!(quantile(&BOUNDS, &[1, 0, 0, 9], 0.5), None);
-    }
 
     #[test]
     fn instances_are_added_up_each_by_its_own_time() {

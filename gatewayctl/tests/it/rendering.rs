@@ -8,7 +8,7 @@ use policy::config::{GatewayConfig, RouteConfig, ServerConfig, TargetConfig, Ups
 use policy::snapshot;
 use proto::v1::{
     GetStatusResponse, Hello, Instance, InstanceState, InstanceStatus, ListVersionsResponse, TargetStatus,
-    Version, VersionState,
+    Traffic, Version, VersionState,
 };
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -161,6 +161,21 @@ fn targets_are_summed_over_connected_instances_that_agree() {
     assert_snapshot!("targets_table", text(&targets_of(&degraded()), Format::Table));
     assert_snapshot!("targets_wide", text(&targets_of(&degraded()), Format::Wide));
     assert_snapshot!("targets_json", text(&targets_of(&degraded()), Format::Json));
+}
+
+#[test]
+fn the_latency_of_a_target_is_what_all_instances_saw() {
+    let mut answer = healthy();
+    for told in answer.instances.iter_mut().filter_map(|instance| instance.status.as_mut()) {
+        told.traffic = Some(Traffic { seconds: 5.0, bounds: vec![0.001, 0.01], ..Traffic::default() });
+        told.targets[0].latencies = vec![0, 10, 0];
+        told.targets[1].latencies = vec![0, 0, 1];
+    }
+    let targets = targets_of(&answer);
+    // the second is drained, and above every bound is the third
+    assert!(targets[0].p50_seconds.is_some() && targets[1].p50_seconds.is_none());
+    let told = text(&targets, Format::Table);
+    assert!(told.contains("5.5 ms") && told.contains("long"), "{told}");
 }
 
 #[test]

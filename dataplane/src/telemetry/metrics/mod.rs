@@ -22,7 +22,7 @@ pub(crate) use traffic::Meter;
 
 use super::Exchanged;
 use crate::gateway::WorkerCounters;
-use count::Histogram;
+pub(crate) use count::Histogram;
 use parking_lot::Mutex;
 use policy::clock::Now;
 use policy::table::RouteTable;

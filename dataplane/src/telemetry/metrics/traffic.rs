@@ -1,10 +1,10 @@
 //! What went through each route lately: the difference of two looks at the metrics, for the status.
 
-use super::Metrics;
 use super::count::{BOUNDS, BUCKETS, Sum};
 use super::series::RouteSeries;
+use crate::gateway::Gateway;
 use policy::clock::Now;
-use proto::v1::{RouteTraffic, Traffic};
+use proto::v1::{InstanceStatus, RouteTraffic, Traffic};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,40 +15,82 @@ const MOST: usize = 500;
 /// Remembers the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    last: Option<(Now, HashMap<Arc<str>, Totals>)>,
+    last: Option<Look>,
     told: Traffic,
+    latencies: HashMap<u64, Buckets>,
 }
+
+#[derive(Debug)]
+struct Look {
+    at: Now,
+    routes: HashMap<Arc<str>, Totals>,
+    /// By the target's id.
+    targets: HashMap<u64, Buckets>,
+}
+
+type Buckets = [u64; BUCKETS];
 
 /// Of a route, ever.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     failures: u64,
-    buckets: [u64; BUCKETS],
+    buckets: Buckets,
 }
 
 impl Meter {
-    /// What there was since the last call.
-    pub(crate) fn tick(&mut self, metrics: &Metrics, now: Now) -> Traffic {
-        let totals: HashMap<Arc<str>, Totals> =
-            metrics.routes().into_iter().map(|(name, series)| (name, Totals::of(&series))).collect();
-        if let Some((then, before)) = &self.last {
+    /// Tells what there was since the last call.
+    pub(crate) fn tick(&mut self, status: &mut InstanceStatus, gateway: &Gateway, now: Now) {
+        let routes = gateway.metrics().routes().into_iter();
+        let routes: HashMap<Arc<str>, Totals> =
+            routes.map(|(name, series)| (name, Totals::of(&series))).collect();
+        let targets = latencies(gateway);
+        if let Some(last) = &self.last {
             let new = |(name, totals): (&Arc<str>, &Totals)| {
-                totals.since(&before.get(name).copied().unwrap_or_default()).named(name)
+                totals.since(&last.routes.get(name).copied().unwrap_or_default()).named(name)
             };
-            let mut routes: Vec<RouteTraffic> = totals.iter().filter_map(new).collect();
-            routes.sort_by_cached_key(|route| (Reverse(requests(route)), route.route.clone()));
-            routes.truncate(MOST);
-            let seconds = now.since(*then).as_secs_f64();
-            self.told = Traffic { seconds, bounds: BOUNDS.to_vec(), routes };
+            let mut told: Vec<RouteTraffic> = routes.iter().filter_map(new).collect();
+            told.sort_by_cached_key(|route| (Reverse(requests(route)), route.route.clone()));
+            told.truncate(MOST);
+            let seconds = now.since(last.at).as_secs_f64();
+            self.told = Traffic { seconds, bounds: BOUNDS.to_vec(), routes: told };
+            let before = |id: &u64| last.targets.get(id).copied().unwrap_or_default();
+            self.latencies = targets.iter().map(|(id, buckets)| (*id, grown(buckets, &before(id)))).collect();
         }
-        self.last = Some((now, totals));
-        self.told.clone()
+        self.last = Some(Look { at: now, routes, targets });
+        self.carry_over(status, gateway);
     }
 
     /// The same as at the last tick.
-    pub(crate) fn last(&self) -> Traffic {
-        self.told.clone()
+    pub(crate) fn carry_over(&self, status: &mut InstanceStatus, gateway: &Gateway) {
+        status.traffic = Some(self.told.clone());
+        let Some(table) = gateway.table() else { return };
+        let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
+        // the report has them in the order of the table that it was made from
+        for (target, told) in targets.zip(&mut status.targets) {
+            if let Some(buckets) = self.latencies.get(&target.state.id)
+                && told.addr == target.addr.to_string()
+                && buckets.iter().any(|count| *count > 0)
+            {
+                told.latencies = buckets.to_vec();
+            }
+        }
     }
+}
+
+/// How long heads of responses took, ever, by the target's id.
+fn latencies(gateway: &Gateway) -> HashMap<u64, Buckets> {
+    let Some(table) = gateway.table() else { return HashMap::new() };
+    let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
+    let of_all_workers = |id| {
+        let lane = gateway.lane(id)?;
+        Some((id, Sum::of(lane.latencies().iter().map(|one| &**one)).buckets))
+    };
+    targets.filter_map(|target| of_all_workers(target.state.id)).collect()
+}
+
+/// What is gone and came back begins anew.
+fn grown(now: &Buckets, before: &Buckets) -> Buckets {
+    std::array::from_fn(|at| now[at].saturating_sub(before[at]))
 }
 
 fn requests(route: &RouteTraffic) -> u64 {
@@ -64,12 +106,9 @@ impl Totals {
         Self { failures: failures.sum(), buckets: durations.buckets }
     }
 
-    /// A route that was gone and came back begins anew.
     fn since(&self, before: &Self) -> Self {
-        Self {
-            failures: self.failures.saturating_sub(before.failures),
-            buckets: std::array::from_fn(|at| self.buckets[at].saturating_sub(before.buckets[at])),
-        }
+        let failures = self.failures.saturating_sub(before.failures);
+        Self { failures, buckets: grown(&self.buckets, &before.buckets) }
     }
 
     fn named(self, name: &str) -> Option<RouteTraffic> {

@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod health;
 pub mod instances;
 pub mod issuers;
+pub mod latency;
 pub mod limits;
 pub mod listeners;
 mod named;

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::agreement::{Line, Report, Reports, SeenBy, lines};
+use super::latency::{latency, quantile};
 use crate::output::{Resource, Row, age, moment, rate};
 use jiff::Timestamp;
 use policy::config::{GatewayConfig, TargetConfig};
@@ -31,6 +32,14 @@ pub struct Target {
     pub in_flight: u64,
     pub requests_per_second: f64,
     pub requests: u64,
+    /// How long heads of responses took lately; none where there were none, or above every bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_seconds: Option<f64>,
+    /// Whether any response was timed.
+    #[serde(skip)]
+    pub measured: bool,
     pub failures_per_second: f64,
     pub failures: u64,
     pub connections: u64,
@@ -84,6 +93,8 @@ fn configured(config: &GatewayConfig) -> impl Iterator<Item = (&str, &[TargetCon
 
 /// What the instances say, and who ordered what.
 struct Known<'a> {
+    /// Upper ends of the buckets of latencies, in seconds.
+    bounds: &'a [f64],
     reports: Reports<'a, TargetStatus, (&'a str, &'a str)>,
     drained: HashMap<(&'a str, &'a str), &'a OrderedBy>,
 }
@@ -91,7 +102,10 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn of(status: &'a GetStatusResponse) -> Self {
         let drained = status.orders.iter().flat_map(|orders| &orders.drained);
+        let traffic = status.instances.iter().filter_map(|one| one.status.as_ref()?.traffic.as_ref());
+        let mut bounds = traffic.map(|traffic| &*traffic.bounds);
         Self {
+            bounds: bounds.find(|bounds| !bounds.is_empty()).unwrap_or_default(),
             reports: Reports::of(status, |told| &told.targets, |target| (&target.upstream, &target.addr)),
             drained: drained
                 .filter_map(|one| Some(((one.upstream.as_str(), one.addr.as_str()), one.by.as_ref()?)))
@@ -106,7 +120,8 @@ impl<'a> Known<'a> {
             return vec![unreported(upstream, addr, target.weight)];
         }
         let by = self.drained.get(&(upstream, addr.as_str())).copied();
-        lines(seen, |seen| judge(seen, by).0).iter().map(|line| describe(line, target.weight, by)).collect()
+        let lines = lines(seen, |seen| judge(seen, by).0);
+        lines.iter().map(|line| describe(line, target.weight, by, self.bounds)).collect()
     }
 
     fn verdict(&self, upstream: &str, target: &TargetConfig) -> Verdict {
@@ -162,13 +177,20 @@ fn judge_all(seen: &[Report<'_, TargetStatus>], weight: u32, by: Option<&Ordered
     (if state == State::Recovering { state } else { State::Degraded }, reason)
 }
 
-fn describe(line: &Line<'_, TargetStatus, State>, weight: u32, by: Option<&OrderedBy>) -> Target {
+fn describe(
+    line: &Line<'_, TargetStatus, State>,
+    weight: u32,
+    by: Option<&OrderedBy>,
+    bounds: &[f64],
+) -> Target {
     let first = line.seen.first().map(|(_, first)| (*first).clone()).unwrap_or_default();
     let (state, reason) = judge(&first, by);
     let health =
         |number: fn(&TargetHealth) -> u64| line.sum(|target| target.health.as_ref().map_or(0, number));
     let health_moment =
         |at: fn(&TargetHealth) -> i64| moment(line.latest(|seen| seen.health.as_ref().map_or(0, at)));
+    let bucket = |at: usize| line.sum(|seen| seen.latencies.get(at).copied().unwrap_or_default());
+    let latencies: Vec<u64> = (0..=bounds.len()).map(bucket).collect();
     let ordered = by.filter(|_| state == State::Drained && weight > 0);
     Target {
         upstream: first.upstream,
@@ -183,6 +205,9 @@ fn describe(line: &Line<'_, TargetStatus, State>, weight: u32, by: Option<&Order
         in_flight: line.sum(|seen| seen.in_flight),
         requests_per_second: line.sum_rate(|seen| seen.requests_per_second),
         requests: line.sum(|seen| seen.requests_total),
+        p50_seconds: quantile(bounds, &latencies, 0.5),
+        p99_seconds: quantile(bounds, &latencies, 0.99),
+        measured: latencies.iter().any(|count| *count > 0),
         failures_per_second: line.sum_rate(|seen| seen.failures_per_second),
         failures: line.sum(|seen| seen.failures_total),
         connections: line.sum(|seen| seen.connections),
@@ -211,6 +236,9 @@ fn unreported(upstream: &str, addr: String, weight: u32) -> Target {
         in_flight: 0,
         requests_per_second: 0.0,
         requests: 0,
+        p50_seconds: None,
+        p99_seconds: None,
+        measured: false,
         failures_per_second: 0.0,
         failures: 0,
         connections: 0,
@@ -225,6 +253,11 @@ fn unreported(upstream: &str, addr: String, weight: u32) -> Target {
 }
 
 impl Target {
+    /// Nothing where nothing was measured.
+    fn latency(&self, seconds: Option<f64>) -> String {
+        if self.measured { latency(seconds) } else { String::new() }
+    }
+
     /// The reason with what time adds to it.
     pub fn reason_at(&self, now: Timestamp) -> String {
         match self.ordered {
@@ -250,6 +283,8 @@ impl Resource for Target {
             .cell("WEIGHT", self.weight)
             .cell("IN-FLIGHT", self.in_flight)
             .cell("REQ/S", rate(self.requests_per_second))
+            .cell("P50", self.latency(self.p50_seconds))
+            .cell("P99", self.latency(self.p99_seconds))
             .cell("REQUESTS", self.requests)
             .cell_if(wide, "FAIL/S", rate(self.failures_per_second))
             .cell("FAILURES", self.failures)
