@@ -4,8 +4,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_rustls::TlsConnector;
 
 /// Signs certificates; its own is `ca.pem` in its directory, with `ca.key`.
 pub struct Authority {
@@ -45,6 +50,19 @@ impl Authority {
     /// The key that it signs with as a file.
     pub fn key_file(&self) -> PathBuf {
         self.directory.join("ca.key")
+    }
+
+    /// Connects to whoever shows a certificate that it has signed; by ALPN these protocols.
+    pub fn connector(&self, protocols: &[&str]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        let own = CertificateDer::from_pem_file(self.file()).expect("its own certificate");
+        roots.add(own).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_root_certificates(roots);
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config).into()
     }
 
     /// A certificate for these DNS names, addresses and URIs, in `file.pem` and `file.key`.

@@ -21,10 +21,13 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Arrival {
     /// By which it came.
     pub(crate) listener: ListenerId,
-    /// Its listener has closed: it is served, but not for long.
-    pub(crate) closing: Cell<bool>,
+    closing: Cell<bool>,
+    closed: Notify,
     ended: Notify,
 }
+
+/// What a client may still take to come to HTTP whose listener has closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A connection that has come to HTTP.
 pub(crate) struct Arrived {
@@ -56,7 +59,17 @@ impl Turned {
 
 impl Arrival {
     pub(crate) fn new(listener: ListenerId) -> Self {
-        Self { listener, closing: Cell::new(false), ended: Notify::new() }
+        Self { listener, closing: Cell::new(false), closed: Notify::new(), ended: Notify::new() }
+    }
+
+    /// Its listener closes: it is served, but not for long.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.closed.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
     /// End now.
@@ -67,6 +80,11 @@ impl Arrival {
     /// Waits until it is told to end.
     pub(crate) async fn aborted(&self) {
         self.ended.notified().await;
+    }
+
+    async fn last_call(&self) {
+        self.closed.notified().await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 
     /// What comes of the connection, unless it is told to end or takes too long.
@@ -81,6 +99,7 @@ impl Arrival {
             received = tokio::time::timeout(patience, receive(stream, peer, settings)) => {
                 received.unwrap_or_else(|_| Err(Turned::by(TurnedAway::TimedOut, "it took too long")))
             }
+            () = self.last_call() => Err(Turned::by(TurnedAway::TimedOut, "its listener has closed")),
             () = self.aborted() => Err(Turned::by(TurnedAway::TimedOut, "it was given up")),
         }
     }

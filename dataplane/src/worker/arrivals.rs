@@ -45,7 +45,7 @@ impl Arrivals {
     pub(super) fn close(&self, listener: ListenerId) {
         let all = self.0.borrow();
         let of_listener = all.values().filter(|arrival| arrival.listener == listener);
-        of_listener.for_each(|arrival| arrival.closing.set(true));
+        of_listener.for_each(|arrival| arrival.close());
     }
 
     /// All of them end now.
@@ -99,7 +99,7 @@ impl Worker {
                 let session = Rc::new(Session::new(client));
                 let _registered = self.register(&session, open);
                 drop(expected);
-                if arrival.closing.get() {
+                if arrival.is_closing() {
                     session.close();
                 }
                 connection::serve(stream, read_ahead, session).await;

@@ -3,11 +3,8 @@
 use anyhow::Context as _;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::authority::Authority;
 use tests::config;
@@ -62,8 +59,7 @@ async fn main() -> anyhow::Result<()> {
             .replace("drain_delay: 0s", &format!("drain_delay: 0s\n  idle_timeout: 1h{tls}"))
     })
     .await;
-    let client =
-        Client { address: fleet.address(0), tls: arguments.tls.then(|| trusting(&authority)).transpose()? };
+    let client = Client { address: fleet.address(0), tls: arguments.tls.then(|| authority.connector(&[])) };
     // pools, buffers and allocator arenas that every data plane has
     let warm = client.open(0, 100).await?;
     let before = fleet.data_plane(0).memory_kib("VmRSS");
@@ -128,18 +124,6 @@ fn raise_open_files(wanted: u64) -> anyhow::Result<()> {
 struct Client {
     address: SocketAddr,
     tls: Option<TlsConnector>,
-}
-
-/// Believes what the authority has signed.
-fn trusting(authority: &Authority) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority.file())?)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config).into())
 }
 
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
