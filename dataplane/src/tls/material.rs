@@ -7,7 +7,8 @@ use policy::config::leaf::FilePath;
 use policy::config::listener::{CertificateConfig, ListenerTlsConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
-use std::path::PathBuf;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +19,12 @@ pub(super) struct Material {
     pub(super) others: Vec<Loaded>,
     /// Whose certificates clients may show: as read, and what it means.
     pub(super) client_ca: Option<(Vec<u8>, Arc<RootCertStore>)>,
+    /// Of the content of every file.
+    pub(super) digest: Digest,
 }
+
+/// SHA-256.
+pub(super) type Digest = [u8; 32];
 
 /// A certificate with its key.
 pub(super) struct Loaded {
@@ -46,14 +52,14 @@ impl Material {
     /// # Errors
     /// Each file that cannot be used.
     pub(super) fn read(config: &ListenerTlsConfig, expired: Expired) -> Result<Self, Vec<BadFile>> {
-        let (mut loaded, mut bad) = (Vec::new(), Vec::new());
+        let (mut loaded, mut bad, mut read) = (Vec::new(), Vec::new(), Sha256::new());
         for certificate in &config.certificates {
-            match load(certificate, expired) {
+            match load(certificate, expired, &mut read) {
                 Ok(one) => loaded.push(one),
                 Err(problem) => bad.push(problem),
             }
         }
-        let client_ca = config.client_ca.as_ref().map(authorities).transpose();
+        let client_ca = config.client_ca.as_ref().map(|path| authorities(path, &mut read)).transpose();
         let client_ca = client_ca.unwrap_or_else(|problem| {
             bad.push(problem);
             None
@@ -61,17 +67,26 @@ impl Material {
         let mut loaded = loaded.into_iter();
         match loaded.next() {
             // a config without certificates is not valid
-            Some(first) if bad.is_empty() => Ok(Self { first, others: loaded.collect(), client_ca }),
+            Some(first) if bad.is_empty() => {
+                Ok(Self { first, others: loaded.collect(), client_ca, digest: read.finalize().into() })
+            }
             _ => Err(bad),
         }
     }
 }
 
-fn load(config: &CertificateConfig, expired: Expired) -> Result<Loaded, BadFile> {
+fn read(path: &Path, digest: &mut Sha256) -> Result<Vec<u8>, BadFile> {
+    let content = file::read(path)?;
+    digest.update((content.len() as u64).to_le_bytes());
+    digest.update(&content);
+    Ok(content)
+}
+
+fn load(config: &CertificateConfig, expired: Expired, digest: &mut Sha256) -> Result<Loaded, BadFile> {
     let CertificateConfig { cert, key, ocsp } = config;
     let (path, key_path) = (cert.as_path(), key.as_path());
-    let chain = file::certificates(path, &file::read(path)?)?;
-    let key = file::private_key(key_path, &file::read(key_path)?)?;
+    let chain = file::certificates(path, &read(path, digest)?)?;
+    let key = file::private_key(key_path, &read(key_path, digest)?)?;
     let facts = chain.first().map(|first| Certificate::parse(first));
     let facts = facts.transpose().ok().flatten();
     let facts = facts.ok_or_else(|| BadFile::new(path, "its first certificate is not X.509"))?;
@@ -87,13 +102,13 @@ fn load(config: &CertificateConfig, expired: Expired) -> Result<Loaded, BadFile>
         }
         other => BadFile::new(key_path, format!("its private key cannot be used: {other}")),
     })?;
-    certified.ocsp = ocsp.as_ref().map(ocsp_response).transpose()?;
+    certified.ocsp = ocsp.as_ref().map(|path| ocsp_response(path, digest)).transpose()?;
     Ok(Loaded { key: Arc::new(certified), serving: Serving { path: path.to_owned(), facts } })
 }
 
-fn authorities(path: &FilePath) -> Result<(Vec<u8>, Arc<RootCertStore>), BadFile> {
+fn authorities(path: &FilePath, digest: &mut Sha256) -> Result<(Vec<u8>, Arc<RootCertStore>), BadFile> {
     let path = path.as_path();
-    let content = file::read(path)?;
+    let content = read(path, digest)?;
     let mut roots = RootCertStore::empty();
     for (at, certificate) in file::certificates(path, &content)?.into_iter().enumerate() {
         let bad = |error| BadFile::new(path, format!("its certificate {} cannot be used: {error}", at + 1));
@@ -103,10 +118,10 @@ fn authorities(path: &FilePath) -> Result<(Vec<u8>, Arc<RootCertStore>), BadFile
 }
 
 /// `OCSPResponse` of RFC 6960 §4.2.1 in DER: a sequence whose first element is the status `successful`.
-fn ocsp_response(path: &FilePath) -> Result<Vec<u8>, BadFile> {
+fn ocsp_response(path: &FilePath, digest: &mut Sha256) -> Result<Vec<u8>, BadFile> {
     const SUCCESSFUL: [u8; 3] = [0x0a, 0x01, 0x00];
     let path = path.as_path();
-    let content = file::read(path)?;
+    let content = read(path, digest)?;
     let header = match content.as_slice() {
         [0x30, length, ..] if *length < 0x80 => 2,
         [0x30, length, ..] => 2 + usize::from(length & 0x7f),

@@ -3,6 +3,7 @@
 use policy::config::listener::ListenerTlsConfig;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Which files stand at the paths of a config; none where there is none.
 ///
@@ -10,6 +11,9 @@ use std::os::unix::fs::MetadataExt as _;
 /// change cannot be set by anybody, unlike that of modification.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<Option<Stamp>>);
+
+/// The clock of a file system goes by ticks of some milliseconds.
+const TICK_SECONDS: i64 = 1;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
@@ -27,5 +31,12 @@ impl Stamps {
             Some(Stamp { device: file.dev(), inode: file.ino(), size: file.size(), changed })
         };
         Self(config.files().map(|(_, file)| stamp(file.as_path())).collect())
+    }
+
+    /// Whether a file was changed so lately that it may change once more and keep its stamp.
+    pub(super) fn are_fresh(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        self.0.iter().flatten().any(|stamp| now - stamp.changed.0 <= TICK_SECONDS)
     }
 }

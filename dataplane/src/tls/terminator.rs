@@ -1,7 +1,7 @@
 //! The TLS of one listener: handshakes are made with its files as they were when they were last good.
 
 use super::file::BadFile;
-use super::material::{Expired, Loaded, Material, Serving};
+use super::material::{Digest, Expired, Loaded, Material, Serving};
 use super::resolver::Certificates;
 use super::stamp::Stamps;
 use super::{ALPN_H2, ALPN_HTTP1, provider};
@@ -27,6 +27,8 @@ pub(crate) struct Terminator {
 #[derive(Debug)]
 struct Looked {
     stamps: Stamps,
+    /// They may not be those of what was read.
+    doubtful: bool,
     /// Why what they hold now is not served.
     fault: Option<String>,
 }
@@ -41,12 +43,13 @@ pub(crate) struct Live {
     tickets: Option<Arc<dyn ProducesTickets>>,
     /// Whose certificates clients may show, as read.
     authorities: Vec<u8>,
+    digest: Digest,
 }
 
 /// What looking at the files has led to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reloaded {
-    /// They are those that were seen before.
+    /// They are those that were seen before, or as good or bad as those.
     Unchanged,
     /// They are served from now on.
     Served,
@@ -61,10 +64,8 @@ impl Terminator {
     /// Each file that cannot be used.
     pub(crate) fn load(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Result<Self, Vec<BadFile>> {
         let terminator = Self::unread(config, protocols);
-        match terminator.read(Expired::Refused) {
-            Ok(()) => Ok(terminator),
-            Err(bad) => Err(bad),
-        }
+        terminator.read(Expired::Refused)?;
+        Ok(terminator)
     }
 
     /// The same for a listener that has served before the process was started: an expired certificate is better than none,
@@ -82,7 +83,7 @@ impl Terminator {
             config: config.clone(),
             protocols: protocols.to_vec(),
             live: ArcSwapOption::empty(),
-            looked: Mutex::new(Looked { stamps: Stamps::default(), fault: None }),
+            looked: Mutex::new(Looked { stamps: Stamps::default(), doubtful: true, fault: None }),
         }
     }
 
@@ -103,21 +104,37 @@ impl Terminator {
 
     /// Looks whether files have changed, and serves them if they are good. On a blocking thread.
     pub(crate) fn reload(&self) -> Reloaded {
-        if self.looked.lock().stamps == Stamps::of(&self.config) {
+        let stamps = Stamps::of(&self.config);
+        let is_known = |looked: &Looked| !looked.doubtful && looked.stamps == stamps;
+        if is_known(&self.looked.lock()) {
             return Reloaded::Unchanged;
         }
         let read = self.read(Expired::Refused);
-        self.looked.lock().fault = read.as_ref().err().map(|bad| words(bad));
-        read.map_or_else(Reloaded::Refused, |()| Reloaded::Served)
+        let fault = read.as_ref().err().map(|bad| words(bad));
+        let is_news = std::mem::replace(&mut self.looked.lock().fault, fault.clone()) != fault;
+        match read {
+            Ok(changed) if changed || is_news => Reloaded::Served,
+            Err(bad) if is_news => Reloaded::Refused(bad),
+            Ok(_) | Err(_) => Reloaded::Unchanged,
+        }
     }
 
-    fn read(&self, expired: Expired) -> Result<(), Vec<BadFile>> {
+    /// Whether what is served is other than before.
+    fn read(&self, expired: Expired) -> Result<bool, Vec<BadFile>> {
         // before their content: what changes in between is seen the next time
-        self.looked.lock().stamps = Stamps::of(&self.config);
+        let stamps = Stamps::of(&self.config);
+        {
+            let mut looked = self.looked.lock();
+            (looked.doubtful, looked.stamps) = (stamps.are_fresh(), stamps);
+        }
         let material = Material::read(&self.config, expired)?;
-        let live = Live::build(&self.config, &self.protocols, material, self.live().as_deref())?;
+        let before = self.live();
+        if before.as_ref().is_some_and(|before| before.digest == material.digest) {
+            return Ok(false);
+        }
+        let live = Live::build(&self.config, &self.protocols, material, before.as_deref())?;
         self.live.store(Some(Arc::new(live)));
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -128,7 +145,7 @@ impl Live {
         material: Material,
         before: Option<&Live>,
     ) -> Result<Self, Vec<BadFile>> {
-        let Material { first, others, client_ca } = material;
+        let Material { first, others, client_ca, digest } = material;
         let failed =
             |error: &dyn std::fmt::Display| vec![BadFile::new(&first.serving.path, error.to_string())];
         let builder = ServerConfig::builder_with_provider(provider())
@@ -169,7 +186,7 @@ impl Live {
             None => server.send_tls13_tickets = 0,
         }
         let certificates = std::iter::once(first).chain(others).map(|loaded| loaded.serving).collect();
-        Ok(Self { server: Arc::new(server), certificates, tickets, authorities })
+        Ok(Self { server: Arc::new(server), certificates, tickets, authorities, digest })
     }
 }
 
