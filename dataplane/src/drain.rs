@@ -16,6 +16,13 @@ pub async fn drain(gateway: &Gateway, workers: &Workers, board: &Board) {
     close(workers, board, deadline).await;
 }
 
+/// Another process serves on the same sockets: no load balancer has to notice anything.
+pub async fn leave(gateway: &Gateway, workers: &Workers, board: &Board) {
+    board.update(|running| running.draining = true);
+    let Some(table) = gateway.table() else { return };
+    close(workers, board, table.server.drain_timeout.get()).await;
+}
+
 /// Ends everything now: whoever owned this data plane is gone.
 pub async fn abandon(workers: &Workers, board: &Board) {
     board.update(|running| running.draining = true);

@@ -8,6 +8,7 @@ mod chain;
 mod clock;
 mod connection;
 mod control;
+mod control_thread;
 mod dial;
 mod disk;
 mod drain;
@@ -18,6 +19,7 @@ mod gateway;
 mod h1;
 mod h2;
 mod health;
+mod inherited;
 mod keys;
 mod limit;
 mod listener;
@@ -28,6 +30,7 @@ mod proxy;
 mod settings;
 pub mod signals;
 mod status;
+mod takeover;
 mod target;
 mod telemetry;
 #[cfg(test)]
@@ -42,29 +45,20 @@ use activation::listeners::Listeners;
 use admin::Admin;
 use anyhow::Context as _;
 use control::{Control, Identification};
+use control_thread::ControlThread;
 use disk::Disk;
 use gateway::Gateway;
-use health::HealthChecks;
-use keys::KeyFetching;
+use inherited::Inherited;
 use status::Board;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use takeover::Predecessor;
 use telemetry::access_log::AccessLog;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use worker::Workers;
-
-/// How long the control thread waits for a file being written when it ends.
-const LAST_WRITES: Duration = Duration::from_secs(2);
-
-/// How long a collector may take over the spans of the requests that ended last.
-const LAST_SPANS: Duration = Duration::from_secs(5);
-
-/// How long an access log may take over the last lines.
-const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// A running data plane. Dropping it closes every connection at once; [`Bound::shutdown`] is the orderly way.
 #[derive(Debug)]
@@ -85,9 +79,24 @@ pub struct Bound {
 pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     let started_ms = jiff::Timestamp::now().as_millisecond();
     let state_dir = settings.resolved_state_dir()?;
+    let inherited =
+        Inherited::from_systemd().context("systemd has passed something else than TCP sockets")?;
+    tracing::debug!(sockets = ?inherited.addresses(), "passed by systemd");
+    let found = if settings.takeover { Predecessor::find(&state_dir) } else { Ok(None) };
+    let found = found.context("the data plane that runs cannot be taken over from")?;
+    let (predecessor, inherited, admin) = match found {
+        Some((predecessor, equipment)) => {
+            (Some(predecessor), inherited.and_of_predecessor(equipment.sockets), Some(equipment.admin))
+        }
+        None => {
+            let admin = inherited.single(settings.admin)?;
+            (None, inherited, admin)
+        }
+    };
+    let inherited = Arc::new(inherited);
     let disk = Disk::open(state_dir.clone())
         .with_context(|| format!("cannot use the state directory {}", state_dir.display()))?;
-    let (listener, admin) = bind_admin(settings.admin)
+    let (listener, admin) = admin_socket(admin, settings.admin)
         .with_context(|| format!("the admin address {} cannot be bound", settings.admin))?;
 
     let instance = settings.instance.to_string();
@@ -104,9 +113,11 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
         workers: worker_count as u32,
         started_ms,
     };
-    let listeners = Listeners::new(settings.bind, gateway.clone(), workers.clone(), worker_count);
+    let listeners = Listeners::new(settings.bind, gateway.clone(), workers.clone(), worker_count)
+        .inheriting(inherited.clone());
     let activation = Activation::new(gateway.clone(), listeners, disk, board.clone());
     let control_plane = settings.control_plane;
+    let (halting, halt) = watch::channel(false);
     let control = Control {
         control_plane,
         identification,
@@ -114,6 +125,7 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
         gateway: gateway.clone(),
         board: board.clone(),
         workers: workers.clone(),
+        halt,
     };
     let admin_http = Admin::new(board.clone(), gateway.clone());
 
@@ -128,6 +140,8 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
         gateway,
         workers,
         board: board.clone(),
+        state_dir,
+        halting,
         restored,
         stopping,
     };
@@ -141,6 +155,13 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
         })
         .context("cannot start the control thread")?;
     restoring.recv().context("the control thread died at its start")?;
+    inherited.forget_predecessor();
+    if let Some(predecessor) = predecessor {
+        let (serves, served) = (board.active_version(), predecessor.version);
+        anyhow::ensure!(serves == served, "version {serves} would take over from version {served}");
+        predecessor.relieve().context("the data plane that runs goes on")?;
+        tracing::info!(version = served, "taken over");
+    }
 
     tracing::info!(instance, %admin, workers = worker_count, "data plane started");
     Ok(Bound { admin, instance, board, access_log, stop, stopped })
@@ -160,8 +181,14 @@ impl AccessLogFiles {
     }
 }
 
-fn bind_admin(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address)?;
+fn admin_socket(
+    inherited: Option<TcpListener>,
+    address: SocketAddr,
+) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = match inherited {
+        Some(listener) => listener,
+        None => TcpListener::bind(address)?,
+    };
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
@@ -175,7 +202,7 @@ impl Bound {
 
     /// The version that serves; none before the first one.
     pub fn active_version(&self) -> Option<u64> {
-        self.board.get().active.map(|identity| identity.version)
+        Some(self.board.active_version()).filter(|version| *version > 0)
     }
 
     /// The files of its access logs; they may be moved also while it drains.
@@ -189,84 +216,16 @@ impl Bound {
         let _ = self.board.watch().wait_for(|running| running.readiness().is_ok()).await;
     }
 
+    /// Waits until it has ended by itself: another process has taken its place, and the last client is gone.
+    pub async fn replaced(&mut self) {
+        // an error means that the thread is gone, which is an end as well
+        let _ = (&mut self.stopped).await;
+    }
+
     /// Drains: `/readyz` fails, the configured delay passes, requests in flight finish or are cut at the deadline.
     pub async fn shutdown(self) {
         // an error means that the thread has ended already, which is what is wanted
         let _ = self.stop.send(());
         let _ = self.stopped.await;
     }
-}
-
-/// Everything that is not traffic: one thread, so that it cannot starve the workers.
-struct ControlThread {
-    listener: TcpListener,
-    admin_http: Admin,
-    control: Control,
-    gateway: Arc<Gateway>,
-    workers: Arc<Workers>,
-    board: Board,
-    restored: mpsc::SyncSender<()>,
-    stopping: oneshot::Receiver<()>,
-}
-
-impl ControlThread {
-    fn run(self, runtime: Runtime) {
-        runtime.block_on(self.until_stopped());
-        runtime.shutdown_timeout(LAST_WRITES);
-    }
-
-    async fn until_stopped(self) {
-        let Self { listener, admin_http, mut control, gateway, workers, board, restored, mut stopping } =
-            self;
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => drop(tokio::spawn(admin_http.serve(listener))),
-            Err(error) => tracing::error!(%error, "the admin HTTP does not answer"),
-        }
-        control.activation.restore().await;
-        // start() waits for this and cannot be gone
-        let _ = restored.send(());
-
-        tokio::spawn(health_checks(gateway.clone()));
-        tokio::spawn(key_fetching(gateway.clone()));
-        tokio::spawn(tls_files(gateway.clone()));
-        let access_log = gateway.access_log().clone();
-        tokio::spawn(async move { access_log.watch().await });
-        let mut control = tokio::spawn(control.run());
-        let stop = tokio::select! {
-            stop = &mut stopping => stop,
-            died = &mut control => {
-                tracing::error!(?died, "the control task died: traffic goes on, new configs need a restart");
-                stopping.await
-            }
-        };
-        match stop {
-            Ok(()) => {
-                drain::drain(&gateway, &workers, &board).await;
-                gateway.traces().shutdown(LAST_SPANS).await;
-            }
-            Err(_) => drain::abandon(&workers, &board).await,
-        }
-        gateway.access_log().finish(LAST_LINES).await;
-    }
-}
-
-/// Until the runtime ends.
-async fn health_checks(gateway: Arc<Gateway>) {
-    let died = tokio::spawn(HealthChecks::new(gateway).run()).await;
-    tracing::error!(?died, "the health checks died: targets stay what they are until a restart");
-}
-
-/// Until the runtime ends.
-async fn key_fetching(gateway: Arc<Gateway>) {
-    let died = tokio::spawn(KeyFetching::new(gateway).run()).await;
-    tracing::error!(
-        ?died,
-        "the fetching of keys died: tokens are judged by the keys that are there until a restart"
-    );
-}
-
-/// Until the runtime ends.
-async fn tls_files(gateway: Arc<Gateway>) {
-    let died = tokio::spawn(tls::watch(gateway)).await;
-    tracing::error!(?died, "the files of TLS are not watched any more: new ones are served after a restart");
 }

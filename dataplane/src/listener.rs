@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Connections the kernel completes and keeps for us until we accept them.
 const BACKLOG: i32 = 4096;
 
-/// One socket per worker, all bound to one address, none listening yet: the port is ours, nobody is served on it.
+/// At least one socket per worker, all bound to one address, none listening yet: the port is ours, nobody is served on it.
 #[derive(Debug)]
 pub struct Reserved {
     address: SocketAddr,
@@ -71,12 +71,24 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl Reserved {
+    /// Sockets that listen already, opened by somebody else. There are at least as many as workers: one that several
+    /// have is cloned.
+    pub(crate) fn adopt(address: SocketAddr, sockets: Vec<TcpListener>, workers: usize) -> io::Result<Self> {
+        let mut sockets: Vec<Socket> = sockets.into_iter().map(Socket::from).collect();
+        sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
+        for again in sockets.len()..workers {
+            let clone = sockets[again % sockets.len()].try_clone()?;
+            sockets.push(clone);
+        }
+        Ok(Self { address, sockets })
+    }
+
     /// The bound address, with the real port where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Starts listening; the result has one listener per worker.
+    /// Starts listening; the result has one listener per worker, or more.
     pub(crate) fn listen(self) -> io::Result<Vec<TcpListener>> {
         self.sockets
             .into_iter()

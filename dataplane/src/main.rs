@@ -45,11 +45,17 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut signals = Signals::catch()?;
-        let bound = dataplane::start(settings)?;
+        let mut bound = dataplane::start(settings)?;
         tell_systemd(sd_notify::NotifyState::Ready);
 
         let access_log = bound.access_log();
-        let signal = signals.stop(&access_log).await;
+        let signal = tokio::select! {
+            signal = signals.stop(&access_log) => signal,
+            () = bound.replaced() => {
+                tracing::info!("replaced");
+                return Ok(());
+            }
+        };
         tracing::info!(signal, "stopping");
         tell_systemd(sd_notify::NotifyState::Stopping);
         tokio::select! {

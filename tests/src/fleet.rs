@@ -224,19 +224,32 @@ impl Fleet {
 
     /// Starts data plane `at`, with the state it had before.
     pub async fn start_data_plane(&mut self, at: usize) {
+        let mut process = self.spawn_data_plane(at, self.setup.workers, &[]);
+        let admin = process.logged("its admin address", |line| field(line, "admin")?.parse().ok()).await;
+        self.data_planes[at].process = Some(process);
+        self.data_planes[at].admin = Some(admin);
+    }
+
+    /// Starts another process that takes the place of data plane `at`; returns the old one.
+    pub async fn take_over(&mut self, at: usize, workers: usize) -> Process {
+        let mut successor = self.spawn_data_plane(at, workers, &["--takeover"]);
+        successor.logged("that it has taken over", |line| line.contains("taken over").then_some(())).await;
+        self.data_planes[at].process.replace(successor).expect("the old one runs")
+    }
+
+    /// A process for data plane `at`, with more arguments.
+    pub fn spawn_data_plane(&self, at: usize, workers: usize, more: &[&str]) -> Process {
         let number = self.data_planes[at].number;
         let name = format!("dp-{number}");
         let mut command = Command::new(binary("dataplane"));
         command
             .args(["--control-plane", &self.endpoint(), "--instance", &name])
             .args(["--bind", &loopback(number).to_string(), "--admin", "127.0.0.1:0"])
-            .args(["--workers", &self.setup.workers.to_string()])
+            .args(["--workers", &workers.to_string()])
+            .args(more)
             .arg("--state-dir")
             .arg(self.directory.path().join(&name));
-        let mut process = Process::spawn(&name, &mut command);
-        let admin = process.logged("its admin address", |line| field(line, "admin")?.parse().ok()).await;
-        self.data_planes[at].process = Some(process);
-        self.data_planes[at].admin = Some(admin);
+        Process::spawn(&name, &mut command)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The open listeners, and how they follow the config.
 
 use crate::gateway::Gateway;
+use crate::inherited::Inherited;
 use crate::listener::{self, ListenerSettings, ListenerState, Reserved};
 use crate::tls::Terminator;
 use crate::tls::file::BadFile;
@@ -30,6 +31,7 @@ impl Slot {
 /// Every open listener of this instance.
 pub struct Listeners {
     bind: IpAddr,
+    inherited: Arc<Inherited>,
     gateway: Arc<Gateway>,
     workers: Arc<Workers>,
     worker_count: usize,
@@ -48,6 +50,7 @@ pub(super) struct Planned {
 /// Readies what a config needs, from a blocking thread.
 pub(super) struct Planner {
     bind: IpAddr,
+    inherited: Arc<Inherited>,
     workers: usize,
     open: BTreeMap<Slot, Arc<ListenerSettings>>,
 }
@@ -64,7 +67,12 @@ pub(super) enum BadTls {
 impl Listeners {
     /// None is open; they will be on `bind`, with a socket for each of the `worker_count` workers.
     pub fn new(bind: IpAddr, gateway: Arc<Gateway>, workers: Arc<Workers>, worker_count: usize) -> Self {
-        Self { bind, gateway, workers, worker_count, open: BTreeMap::new() }
+        Self { bind, inherited: Arc::default(), gateway, workers, worker_count, open: BTreeMap::new() }
+    }
+
+    /// With sockets that were opened for this process.
+    pub(crate) fn inheriting(self, inherited: Arc<Inherited>) -> Self {
+        Self { inherited, ..self }
     }
 
     pub(super) fn planner(&self) -> Planner {
@@ -72,6 +80,7 @@ impl Listeners {
             |(slot, state): (&Slot, &Arc<ListenerState>)| (slot.clone(), state.settings.load_full());
         Planner {
             bind: self.bind,
+            inherited: Arc::clone(&self.inherited),
             workers: self.worker_count,
             open: self.open.iter().map(settings).collect(),
         }
@@ -181,7 +190,11 @@ impl Planner {
 
     fn reserve(&self, port: u16) -> Result<Reserved, Diagnostic> {
         let address = SocketAddr::new(self.bind, port);
-        listener::reserve(address, self.workers).map_err(|error| cannot_listen(address, &error))
+        let reserve = || match self.inherited.reserve(address, self.workers)? {
+            Some(inherited) => Ok(inherited),
+            None => listener::reserve(address, self.workers),
+        };
+        reserve().map_err(|error| cannot_listen(address, &error))
     }
 }
 

@@ -135,6 +135,11 @@ impl Activation {
         Some(revision)
     }
 
+    /// Where the last committed snapshot is kept.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// Serves the snapshot on disk unless something serves already. What goes wrong is logged, never fatal.
     pub async fn restore(&mut self) {
         if self.board.get().active.is_some() {

@@ -16,6 +16,7 @@ use proto::v1::Hello;
 use session::{Ended, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tonic::transport::{Endpoint, Uri};
 
 /// A status at least this often, so that silence means something.
@@ -66,18 +67,25 @@ pub struct Control {
     pub board: Board,
     /// What they remember of requests.
     pub workers: Arc<Workers>,
+    /// Told `true`, it stops where nothing is half done.
+    pub halt: watch::Receiver<bool>,
 }
 
 impl Control {
-    /// Runs until the runtime ends.
-    pub async fn run(mut self) {
+    /// Runs until it is halted, and can be run again; else until the runtime ends.
+    pub async fn run(mut self) -> Self {
         let endpoint = endpoint(&self.control_plane);
         let mut backoff = Backoff::default();
         let mut reported = String::new();
         let metrics = Arc::clone(self.gateway.metrics());
         loop {
             let begun = Instant::now();
-            let ended = match Session::join(&endpoint, &mut self).await {
+            let mut halt = self.halt.clone();
+            let joined = tokio::select! {
+                joined = Session::join(&endpoint, &mut self) => joined,
+                () = halted(&mut halt) => Err(Ended::Halted),
+            };
+            let ended = match joined {
                 Ok(session) => {
                     reported.clear();
                     metrics.connected(true);
@@ -87,10 +95,14 @@ impl Control {
             };
             metrics.connected(false);
             self.activation.abandon();
+            if let Ended::Halted = ended {
+                return self;
+            }
             backoff.session_lasted(begun.elapsed());
             let wait = backoff.next(fastrand::f64());
             self.report(&ended, wait, &mut reported);
-            tokio::time::sleep(wait).await;
+            // woken early by a halt, it goes on to hear of it
+            let _ = tokio::time::timeout(wait, halted(&mut halt)).await;
             // what kept the snapshot on disk from serving at the start, a taken port, may be over by now
             self.activation.restore().await;
         }
@@ -124,6 +136,13 @@ impl Control {
             started_ms,
             orders_revision: running.orders_revision,
         }
+    }
+}
+
+/// Until it is to stop; the one who could say so lives as long as the process.
+async fn halted(halt: &mut watch::Receiver<bool>) {
+    if halt.wait_for(|halted| *halted).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -1,6 +1,6 @@
 //! One stream to the control plane, from the hello to the reason why it ended.
 
-use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY};
+use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY, halted};
 use crate::activation::{Committed, NotPrepared};
 use crate::clock;
 use crate::status::{self, Rates};
@@ -51,6 +51,8 @@ pub(super) enum Ended {
     NotReading,
     #[error("it sent {0}")]
     Malformed(&'static str),
+    #[error("another process takes over")]
+    Halted,
     #[error("it ordered a commit out of turn: {0}")]
     OutOfTurn(#[from] NotPrepared),
 }
@@ -77,6 +79,7 @@ impl<'a> Session<'a> {
     /// Obeys and reports until it ends.
     pub(super) async fn serve(mut self) -> Ended {
         let mut changes = self.control.board.watch();
+        let mut halt = self.control.halt.clone();
         let [mut ticks, mut looks, mut taps] = [STATUS_EVERY, LOOK_EVERY, taps::EVERY].map(|every| {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,6 +93,7 @@ impl<'a> Session<'a> {
                     Err(status) => Err(Ended::Rpc(status)),
                 },
                 () = changed(&mut changes) => self.send_status(),
+                () = halted(&mut halt) => Err(Ended::Halted),
                 _ = ticks.tick() => self.send_tick(),
                 _ = looks.tick() => self.look(),
                 _ = taps.tick(), if !self.watching.is_idle() => self.tell_taps(),

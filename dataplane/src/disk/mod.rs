@@ -27,11 +27,11 @@ struct Kind {
 const SNAPSHOT: Kind = Kind { name: "snapshot", magic: b"mini-gateway snapshot 1\n" };
 const ORDERS: Kind = Kind { name: "orders", magic: b"mini-gateway orders 1\n" };
 
-/// The state directory of one data plane, locked while this lives.
+/// The state directory of one data plane, locked while this lives and has not let go.
 #[derive(Debug)]
 pub struct Disk {
     dir: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why there is nothing to start from.
@@ -62,18 +62,27 @@ impl Disk {
     pub fn open(dir: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => {
-                let disk = Self { dir, _lock: lock };
-                disk.sweep()?;
-                Ok(disk)
-            }
+        let disk = Self { dir, lock };
+        disk.take()?;
+        disk.sweep()?;
+        Ok(disk)
+    }
+
+    /// Takes the directory for this process, again after [`Disk::let_go`].
+    pub fn take(&self) -> io::Result<()> {
+        match self.lock.try_lock() {
+            Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 "another data plane uses this state directory",
             )),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    /// Leaves the directory to another process; nothing may be written from here on.
+    pub fn let_go(&self) -> io::Result<()> {
+        self.lock.unlock()
     }
 
     /// Where the snapshot is kept.

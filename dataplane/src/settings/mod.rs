@@ -58,6 +58,10 @@ pub struct Settings {
         hide_default_value = true
     )]
     pub workers: NonZeroUsize,
+
+    /// Takes the place of the data plane that runs with the same state directory: its sockets come here, it drains
+    #[arg(long, env = "GATEWAY_TAKEOVER")]
+    pub takeover: bool,
 }
 
 /// The name of a data plane in its fleet: 1 to 64 of `A-Z a-z 0-9 . _ -`, so that it can stand in a file name, a label

@@ -83,6 +83,11 @@ impl Board {
         self.0.borrow().clone()
     }
 
+    /// The version that serves; 0 for none.
+    pub fn active_version(&self) -> u64 {
+        self.0.borrow().active.as_ref().map_or(0, |identity| identity.version)
+    }
+
     /// Changes it; watchers wake only when something is different.
     pub fn update(&self, change: impl FnOnce(&mut Running)) {
         self.0.send_if_modified(|running| {

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     /// A connection that another worker accepted.
     Take(TcpStream, SocketAddr, Arc<ListenerState>),
     Close(ListenerId, oneshot::Sender<()>),
+    /// Clones of all sockets on which it accepts.
+    Lend(oneshot::Sender<io::Result<Vec<TcpListener>>>),
     Drain(Duration, oneshot::Sender<Drained>),
     /// What is remembered of the request with this id?
     Recall(Arc<str>, oneshot::Sender<Recollection>),
@@ -102,7 +104,8 @@ impl Workers {
         settings: Arc<ListenerSettings>,
     ) -> io::Result<Arc<ListenerState>> {
         let state = Arc::new(ListenerState::new(reserved.address(), settings));
-        for (peer, socket) in self.peers.iter().zip(reserved.listen()?) {
+        // what was adopted may be more than one for each: all must be accepted on
+        for (peer, socket) in self.peers.iter().cycle().zip(reserved.listen()?) {
             peer.send(Command::Listen(socket, state.clone()));
         }
         Ok(state)
@@ -116,6 +119,21 @@ impl Workers {
             // a worker that is gone has closed everything
             let _ = closed.await;
         }
+    }
+
+    /// Clones of all sockets on which the workers accept.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) async fn lend(&self) -> io::Result<Vec<TcpListener>> {
+        let mut all = Vec::new();
+        for peer in self.peers.iter() {
+            let (lent, sockets) = oneshot::channel();
+            peer.send(Command::Lend(lent));
+            // a worker that is gone has closed everything
+            all.extend(sockets.await.unwrap_or_else(|_| Ok(Vec::new()))?);
+        }
+        Ok(all)
     }
 
     /// What all workers remember of a request; one that does not answer in time, as little as if it were gone.

@@ -94,7 +94,7 @@ pub(crate) struct Worker {
     peers: Arc<[Peer]>,
     table: RefCell<(TableCache, Option<Rc<TableHandle>>)>,
     limits: RefCell<Option<Rc<Limits>>>,
-    listening: RefCell<HashMap<ListenerId, Listening>>,
+    listening: RefCell<HashMap<ListenerId, Vec<Listening>>>,
     sessions: RefCell<HashMap<u64, Rc<Session>>>,
     /// Those that have not come to HTTP yet, the oldest first.
     pub(super) arrivals: Arrivals,
@@ -138,6 +138,9 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
                 worker.close(id).await;
                 // nobody waits any more: nothing to tell
                 let _ = done.send(());
+            }
+            Command::Lend(lent) => {
+                let _ = lent.send(worker.lend());
             }
             Command::Recall(request_id, answer) => {
                 let _ = answer.send(worker.telemetry.recall(&request_id));
@@ -250,7 +253,8 @@ impl Worker {
         match watched {
             Ok(listener) => {
                 let accepting = spawn_local(self.clone().accept(listener, state.clone()));
-                self.listening.borrow_mut().insert(state.id, Listening { socket, state, accepting });
+                let mut listening = self.listening.borrow_mut();
+                listening.entry(state.id).or_default().push(Listening { socket, state, accepting });
             }
             Err(error) => {
                 tracing::error!(%error, address = %state.address, "cannot watch a listening socket")
@@ -334,9 +338,14 @@ impl Worker {
         Registered { id, open }
     }
 
+    fn lend(&self) -> io::Result<Vec<std::net::TcpListener>> {
+        let listening = self.listening.borrow();
+        listening.values().flatten().map(|listening| listening.socket.try_clone()).collect()
+    }
+
     async fn close(self: &Rc<Self>, id: ListenerId) {
         let listening = self.listening.borrow_mut().remove(&id);
-        if let Some(listening) = listening {
+        for listening in listening.into_iter().flatten() {
             self.close_socket(listening).await;
         }
         for session in self.sessions.borrow().values().filter(|session| session.listener.id == id) {

@@ -26,6 +26,7 @@ fn start(control_plane: &Uri, state_dir: &Path) -> Bound {
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         state_dir: Some(state_dir.to_owned()),
         workers: NonZeroUsize::MIN,
+        takeover: false,
     };
     crate::start(settings).unwrap()
 }
@@ -287,6 +288,7 @@ async fn the_state_directory_of_a_running_instance_is_refused() {
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         state_dir: Some(dir.path().to_owned()),
         workers: NonZeroUsize::MIN,
+        takeover: false,
     };
     let error = crate::start(settings).unwrap_err();
     assert!(format!("{error:#}").contains("another data plane uses"), "{error:#}");

@@ -124,6 +124,7 @@ impl Dev {
             bind: LOOPBACK,
             admin: self.admin,
             state_dir: Some(place.directory().join("dataplane")),
+            takeover: false,
             workers: dataplane::available_cores(),
         })
     }
