@@ -3,8 +3,8 @@
 use crate::body::Content;
 use crate::connection::session::Session;
 use bytes::Bytes;
-use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use policy::auth::forward::ForwardAuth;
 use policy::rejection::{Rejection, Who};
 
@@ -65,7 +65,14 @@ pub(crate) fn local(response: Response<impl Into<Bytes>>, session: &Session) -> 
     response
 }
 
+/// The last one on its connection, unless that becomes a tunnel.
+pub(crate) fn last(response: &mut Response<Content>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 fn close(response: &mut Response<Content>, session: &Session) {
     session.linger();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    last(response);
 }

@@ -52,6 +52,9 @@ pub(crate) async fn serve(
         }
     };
     exchange.decorate(response.headers_mut());
+    if exchange.session.is_closing() {
+        edge::last(&mut response);
+    }
     Ok(exchange.answer(response))
 }
 

@@ -239,6 +239,12 @@ impl Fleet {
 
     /// A process for data plane `at`, with more arguments.
     pub fn spawn_data_plane(&self, at: usize, workers: usize, more: &[&str]) -> Process {
+        let name = format!("dp-{}", self.data_planes[at].number);
+        Process::spawn(&name, self.data_plane_command(at, workers).args(more))
+    }
+
+    /// How data plane `at` is started.
+    pub fn data_plane_command(&self, at: usize, workers: usize) -> Command {
         let number = self.data_planes[at].number;
         let name = format!("dp-{number}");
         let mut command = Command::new(binary("dataplane"));
@@ -246,10 +252,9 @@ impl Fleet {
             .args(["--control-plane", &self.endpoint(), "--instance", &name])
             .args(["--bind", &loopback(number).to_string(), "--admin", "127.0.0.1:0"])
             .args(["--workers", &workers.to_string()])
-            .args(more)
             .arg("--state-dir")
             .arg(self.directory.path().join(&name));
-        Process::spawn(&name, &mut command)
+        command
     }
 }
 

@@ -1,11 +1,14 @@
 //! A new process takes the place of a data plane that serves, or finds its sockets opened by systemd.
 
 use rustix::process::Signal;
+use std::process::Command;
 use std::time::Duration;
 use tests::client::{RawClient, get};
 use tests::config;
 use tests::fleet::{Fleet, Setup};
 use tests::load::{Load, Plan, Tally};
+use tests::peers;
+use tests::process::Process;
 use tests::upstream::Upstream;
 use tests::wait::eventually;
 
@@ -105,4 +108,50 @@ async fn without_a_predecessor_it_starts_as_usual() {
         other => Err(format!("{other:?}")),
     })
     .await;
+}
+
+/// What systemd does for a service with a socket: it opens the socket, and passes it to one process after the other.
+const ACTIVATOR: &str = r#"
+import os, signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+listening = socket.create_server((sys.argv[1], int(sys.argv[2])))
+os.dup2(listening.fileno(), 3)
+os.set_inheritable(3, True)
+while True:
+    child = os.fork()
+    if child == 0:
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        os.execv(sys.argv[3], sys.argv[3:])
+    os.waitpid(child, 0)
+    print("restarts", flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_made_while_a_socket_activated_data_plane_restarts_wait_for_it() {
+    if !peers::present(&["python3"]) {
+        return;
+    }
+    let upstream = Upstream::echo("target").await;
+    let mut fleet = Fleet::start(1, |port| patient(port, &upstream, "1s")).await;
+    fleet.data_plane(0).signal(Signal::TERM);
+    assert!(fleet.data_plane(0).ended().await.success());
+
+    let address = fleet.address(0);
+    let inner = fleet.data_plane_command(0, 2);
+    let mut command = Command::new("python3");
+    command.args(["-c", ACTIVATOR, &address.ip().to_string(), &address.port().to_string()]);
+    let mut activated = Process::spawn("activated", command.arg(inner.get_program()).args(inner.get_args()));
+    activated.logged("that it serves", |line| line.contains("data plane started").then_some(())).await;
+    let load = Load::start(address, &Plan::get("/"));
+    for restarts in 1..=3 {
+        load.goes_on_for(20).await;
+        activated.signal(Signal::TERM);
+        eventually("it restarts", async || match activated.log().matches("restarts").count() {
+            enough if enough >= restarts => Ok(()),
+            missing => Err(format!("{missing} restarts")),
+        })
+        .await;
+    }
+    load.goes_on_for(20).await;
+    assert_nothing_lost("kept connections", &load.stop().await);
 }

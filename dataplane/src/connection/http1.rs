@@ -60,8 +60,8 @@ pub(super) async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: 
         if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Verdict::of(outcome, session));
         }
-        // after the poll: hyper would drop a request that has arrived and that it has not looked at yet
-        if session.is_closing() && !closing {
+        // after the poll, and not between requests: hyper would close at once, and drop a request that has arrived
+        if session.is_closing() && !closing && session.phase() != Phase::Idle {
             closing = true;
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();

@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// How long a new connection whose listener closes may take to send its first request.
-const FIRST_REQUEST: Duration = Duration::from_millis(250);
+/// How long an idle connection whose listener closes is still read from. A client does not know yet that it should not
+/// send on it: a close would lose the request that it is just sending.
+const LAST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,8 @@ pub(crate) struct Session {
     /// The connection must not be drained lazily: it ends after a refusal with bytes unread.
     linger: Cell<bool>,
     tunnel: RefCell<Option<Tunnel>>,
-    closing: Cell<bool>,
+    /// Since when.
+    closing: Cell<Option<Instant>>,
     /// No request has come yet.
     fresh: Cell<bool>,
     aborted: Cell<bool>,
@@ -139,7 +141,7 @@ impl Session {
             swallowed: Cell::new(None),
             linger: Cell::new(false),
             tunnel: RefCell::new(None),
-            closing: Cell::new(false),
+            closing: Cell::new(None),
             fresh: Cell::new(true),
             aborted: Cell::new(false),
             waker: RefCell::new(None),
@@ -418,9 +420,8 @@ impl Session {
     pub(crate) fn due(&self) -> Instant {
         let since = self.since.get();
         let waiting_for = match self.phase.get() {
-            // a client that has only just connected is about to ask
-            Phase::Idle if self.closing.get() && self.fresh.get() => since + FIRST_REQUEST,
-            Phase::Idle if self.closing.get() => since,
+            // its next request may be on its way
+            Phase::Idle if let Some(closing) = self.closing.get() => since.max(closing) + LAST_REQUEST,
             Phase::Idle => since + self.limits().idle_timeout,
             Phase::Head => since + self.limits().header_timeout,
             Phase::Tunnel => self.now() + self.limits().idle_timeout,
@@ -482,7 +483,9 @@ impl Session {
 
     /// Its listener closes: finish the current request, take no other.
     pub(crate) fn close(&self) {
-        self.closing.set(true);
+        if self.closing.get().is_none() {
+            self.closing.set(Some(Instant::now()));
+        }
         self.wake();
     }
 
@@ -492,7 +495,7 @@ impl Session {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+        self.closing.get().is_some()
     }
 
     /// End now, whatever is going on.
