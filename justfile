@@ -56,6 +56,11 @@ series *ARGS:
 scrape *ARGS:
     cargo run --release -p tests --bin scrape -- {{ ARGS }}
 
+# CPU time per request by TLS and HTTP/2, beside nginx, HAProxy and Envoy where they are.
+protocols *ARGS:
+    cargo build --release --workspace --bins
+    tests/load/protocols.py {{ ARGS }}
+
 # libFuzzer on one target of dataplane/policy/tests/fuzz: just fuzz configs 600
 fuzz TARGET SECONDS='60':
     .ci/fuzz {{ TARGET }} {{ SECONDS }}
