@@ -6,7 +6,7 @@ use crate::clock;
 use crate::edge;
 use crate::exchange::Exchange;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use policy::auth::jwt::KeyWait;
 use policy::auth::{AuthContext, Authenticator, Decision, PasswordCheck, SlowCheck};
 use policy::filter::Caller;
@@ -14,6 +14,8 @@ use policy::filter::compression::{Coding, Compression};
 use policy::filter::cors::Cors;
 use policy::filter::headers::Vars;
 use policy::forwarded::Client;
+use policy::grpc::Call;
+use policy::grpc::web::{self, Decoder};
 use policy::headers::Host;
 use policy::rejection::Rejection;
 use policy::table::{Answer, Chain, Edge, Route};
@@ -76,7 +78,8 @@ impl Exchange {
         path: &str,
     ) -> Result<Option<Response<Content>>, Rejection> {
         let chain = &route.chain;
-        if chain.compression.is_some() {
+        // messages of calls are compressed by those who send them
+        if chain.compression.is_some() && self.call.is_none() {
             self.asked.coding = Compression::negotiate(&parts.headers);
         }
         if chain.headers.is_some() || route.answer.is_some() {
@@ -184,6 +187,27 @@ impl Exchange {
         }
     }
 
+    /// Makes gRPC of gRPC-Web, where the route says so; what the body then needs.
+    pub(crate) fn translate_call(&self, route: &Route, headers: &mut HeaderMap) -> Option<Box<Decoder>> {
+        let call = self.web_call(route)?;
+        web::translate_request(call, headers);
+        (call == Call::WebText).then(Box::default)
+    }
+
+    /// And back.
+    pub(crate) fn translate_back(&self, route: &Route, response: Response<Content>) -> Response<Content> {
+        let Some(call) = self.web_call(route) else { return response };
+        let (mut head, content) = response.into_parts();
+        let content =
+            if web::translate_response(call, &mut head.headers) { content.translate(call) } else { content };
+        Response::from_parts(head, content)
+    }
+
+    /// A call of a page that is translated.
+    fn web_call(&self, route: &Route) -> Option<Call> {
+        self.call.filter(|call| route.chain.grpc_web && *call != Call::Grpc)
+    }
+
     /// A target's response in fewer bytes, where the route says so and the client likes it.
     pub(crate) fn compress(&self, response: Response<Content>) -> Result<Response<Content>, Rejection> {
         let Some(compression) = self.route().and_then(|route| route.chain.compression.as_ref()) else {
@@ -209,6 +233,11 @@ impl Exchange {
         let edge = self.edge();
         if let Some(cors) = edge.cors.as_ref().filter(|_| !self.asked.preflight) {
             cors.decorate(self.asked.origin.as_ref(), headers);
+            if self.call.is_some() && headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+                for name in web::EXPOSED {
+                    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, name.into());
+                }
+            }
         }
         headers.insert(edge.request_id.header.0.clone(), self.request_id.clone());
     }

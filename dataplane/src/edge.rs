@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use policy::auth::forward::ForwardAuth;
+use policy::grpc::{self, Call};
 use policy::rejection::{Rejection, Who};
 
 /// The id's header, towards the target and the client.
@@ -26,12 +27,24 @@ pub(crate) fn request_id(session: &Session) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-/// The response to a refused request, without the headers that frame it.
-pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>) -> Response<String> {
-    let mut response = Response::new(rejection.problem(who));
-    *response.status_mut() = rejection.status();
+/// The response to a refused request, without the headers that frame it. A call is told the status of a call, in a
+/// response without a body.
+pub(crate) fn refusal(rejection: &Rejection, who: &Who<'_>, call: Option<Call>) -> Response<String> {
+    let mut response = match call {
+        None => {
+            let mut response = Response::new(rejection.problem(who));
+            *response.status_mut() = rejection.status();
+            response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+            response
+        }
+        Some(call) => {
+            let mut response = Response::new(String::new());
+            *response.headers_mut() = grpc::end(rejection.grpc_status(), rejection.title());
+            response.headers_mut().insert(header::CONTENT_TYPE, call.content_type());
+            response
+        }
+    };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(PROXY_STATUS, rejection.proxy_status(who));
     headers.extend(rejection.advice());
@@ -75,4 +88,45 @@ pub(crate) fn last(response: &mut Response<Content>) {
 fn close(response: &mut Response<Content>, session: &Session) {
     session.linger();
     last(response);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use policy::grpc::{GRPC_MESSAGE, GRPC_STATUS, GrpcStatus};
+
+    #[test]
+    fn every_refusal_of_a_call_is_the_status_of_a_call() {
+        let who = Who { instance: "edge-1", version: 7, request_id: "id" };
+        for rejection in Rejection::ALL {
+            let refusal = refusal(&rejection, &who, Some(Call::Grpc));
+            let field = |name: HeaderName| refusal.headers()[name].to_str().unwrap();
+            assert_eq!((refusal.status(), refusal.body().as_str()), (StatusCode::OK, ""), "{rejection:?}");
+            assert_eq!(GrpcStatus::of(refusal.headers()), Some(rejection.grpc_status()), "{rejection:?}");
+            assert_ne!(field(GRPC_STATUS), "0", "{rejection:?}");
+            assert_eq!(field(GRPC_MESSAGE), rejection.title(), "{rejection:?}");
+            assert_eq!(field(header::CONTENT_TYPE), "application/grpc");
+            assert!(field(PROXY_STATUS).contains(rejection.reason()), "{rejection:?}");
+        }
+    }
+
+    /// The mapping that clients are promised.
+    #[test]
+    fn the_status_of_a_call_follows_the_status_of_http() {
+        for rejection in Rejection::ALL {
+            let expected = match rejection.status().as_u16() {
+                401 => GrpcStatus::Unauthenticated,
+                403 => GrpcStatus::PermissionDenied,
+                404 | 405 => GrpcStatus::Unimplemented,
+                408 | 504 => GrpcStatus::DeadlineExceeded,
+                413 | 414 | 429 | 431 => GrpcStatus::ResourceExhausted,
+                502 | 503 => GrpcStatus::Unavailable,
+                501 if rejection == Rejection::MethodNotServed => GrpcStatus::Unimplemented,
+                400 | 417 | 500 | 501 | 508 => GrpcStatus::Internal,
+                other => panic!("{rejection:?} has the status {other}"),
+            };
+            assert_eq!(rejection.grpc_status(), expected, "{rejection:?}");
+        }
+    }
 }

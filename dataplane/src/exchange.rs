@@ -9,9 +9,10 @@ use crate::telemetry::traces::Trace;
 use crate::telemetry::{Exchanged, Try, TryEnd};
 use crate::worker::TableHandle;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use policy::filter::Caller;
 use policy::filter::logging::WhenFull;
+use policy::grpc::{Call, GrpcStatus};
 use policy::rejection::{Rejection, Who};
 use policy::table::{Edge, Route};
 use smallvec::SmallVec;
@@ -32,6 +33,10 @@ pub(crate) struct Exchange {
     pub(crate) request_id: HeaderValue,
     /// The position of the route that has taken it.
     pub(crate) route: Option<usize>,
+    /// Which of its backends the request is for.
+    pub(crate) backend: usize,
+    /// It is a gRPC call.
+    pub(crate) call: Option<Call>,
     /// Who it is from, where that is asked.
     pub(crate) caller: Option<Arc<Caller>>,
     /// What its response will need to know of it.
@@ -50,6 +55,8 @@ pub(crate) struct Exchange {
     retry_denied: Cell<bool>,
     /// Of the response, once there is one.
     status: Option<StatusCode>,
+    /// How the call ended, as far as that is known.
+    grpc_status: Cell<Option<GrpcStatus>>,
     /// The gateway made the response.
     local: bool,
     reason: Cell<Option<&'static str>>,
@@ -72,6 +79,7 @@ impl Exchange {
     /// A request of which the head has come.
     pub(crate) fn begin(session: Rc<Session>, parts: &Parts) -> Box<Self> {
         let mut exchange = Self::headless(session);
+        exchange.call = Call::of(parts);
         exchange.head = Some(Head {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
@@ -94,6 +102,8 @@ impl Exchange {
             table,
             request_id,
             route: None,
+            backend: 0,
+            call: None,
             caller: None,
             asked: Asked::default(),
             client_ip,
@@ -104,6 +114,7 @@ impl Exchange {
             tries: RefCell::default(),
             retry_denied: Cell::new(false),
             status: None,
+            grpc_status: Cell::new(None),
             local: false,
             reason: Cell::new(None),
             error: RefCell::default(),
@@ -193,7 +204,8 @@ impl Exchange {
             Rejection::Unauthenticated { cause, .. } => *error = Some(cause.as_str().to_owned()),
             other => *error = Some(other.title().to_owned()),
         }
-        let response = edge::refusal(rejection, &self.who());
+        let response = edge::refusal(rejection, &self.who(), self.call);
+        self.call_ended(response.headers());
         self.status = Some(response.status());
         self.bytes_out.set(response.body().len() as u64);
         response
@@ -220,6 +232,21 @@ impl Exchange {
         session.response_began();
         let exchange = session.join_tunnel(self);
         response.map(|content| Body::new(content, session, exchange))
+    }
+
+    /// What a head or trailers say about how a call ended.
+    pub(crate) fn call_ended(&self, fields: &HeaderMap) {
+        if self.call.is_some()
+            && let Some(status) = GrpcStatus::of(fields)
+        {
+            self.grpc_status.set(Some(status));
+        }
+    }
+
+    /// Whether a call of which the response has begun can be told how it ended: behind a body of HTTP/1.1 that breaks
+    /// off, trailers would make it look whole.
+    pub(crate) fn can_end_call(&self) -> bool {
+        self.call.is_some() && self.head.as_ref().is_some_and(|head| head.version == Version::HTTP_2)
     }
 
     /// So many bytes of a body went to the client.
@@ -252,6 +279,19 @@ impl Exchange {
 
     // ---- the end
 
+    /// How a call ended, by what was said of it or else by what became of it.
+    fn call_status(&self) -> Option<GrpcStatus> {
+        let call = self.call?;
+        let unsaid = || match (self.status, self.reason.get()) {
+            (None, _) | (_, Some("client_closed")) => Some(GrpcStatus::Cancelled),
+            (Some(StatusCode::OK), Some(_)) => Some(GrpcStatus::Unavailable),
+            // the body of a page's call has it, which is not read here unless it is translated
+            (Some(StatusCode::OK), None) if call != Call::Grpc => None,
+            (Some(status), _) => Some(GrpcStatus::of_http(status)),
+        };
+        self.grpc_status.get().or_else(unsaid)
+    }
+
     fn tell(&self) {
         let session = &self.session;
         if self.status.is_none() {
@@ -279,11 +319,14 @@ impl Exchange {
             table: self.table.as_deref(),
             route_at: self.route,
             route: self.route(),
+            backend: self.backend,
+            upstream: self.route().map(|route| &*route.backends[self.backend].upstream),
             tries: &tries,
             retry_denied: self.retry_denied.get(),
             would_limit: self.would_limit.get(),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),
             reason,
+            grpc_status: self.call_status(),
             error: error.as_deref().filter(|_| reason.is_some()),
             local: self.local,
             bytes_in: session.bytes_in() + self.bytes_in.get(),

@@ -23,6 +23,7 @@ mod inherited;
 mod keys;
 mod limit;
 mod listener;
+mod mirror;
 mod orders;
 mod passwords;
 mod pool;

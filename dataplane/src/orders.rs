@@ -31,7 +31,7 @@ fn hold(orders: &Orders, table: &RouteTable, now: Now) {
         .collect();
     for route in &table.routes {
         let hold = held.get(&*route.name).copied();
-        for (_, breaker) in route.guard.breakers() {
+        for (_, breaker) in route.breakers() {
             breaker.hold(hold, now);
         }
     }
@@ -42,7 +42,7 @@ pub fn reset(orders: &Orders, revision: u64, table: &RouteTable, now: Now) {
     let due = orders.resets.iter().filter(|reset| reset.revision > revision);
     let due: HashSet<&str> = due.map(|reset| reset.route.as_str()).collect();
     for route in table.routes.iter().filter(|route| due.contains(&*route.name)) {
-        for (_, breaker) in route.guard.breakers() {
+        for (_, breaker) in route.breakers() {
             breaker.reset(now);
         }
     }

@@ -1,19 +1,21 @@
 //! A request's story on one screen: check it, find its route, prepare it, send it, answer.
 
 use crate::attempt::{self, Outbound, Timing};
-use crate::body::{Body, ClientBody, Content};
+use crate::body::{Body, ClientBody, Content, Handling};
 use crate::connection::boundary::Extent;
 use crate::connection::session::Session;
 use crate::edge;
 use crate::exchange::Exchange;
 use crate::forward_auth::{Asking, Decided};
 use crate::limit;
+use crate::mirror::Copy;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use policy::auth::forward::ForwardAuth;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
+use policy::grpc::Timeout;
 use policy::headers::Inbound;
 use policy::rejection::Rejection;
 use policy::request;
@@ -110,7 +112,12 @@ impl Exchange {
         };
         // before authentication says to the target who asks: a client's `Connection` must not name that away
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
-        let timing = Timing::new(&self.session, route);
+        let mut timing = Timing::new(&self.session, route);
+        if self.call.is_some()
+            && let Some(timeout) = Timeout::of(&parts.headers)
+        {
+            timing.narrow(timeout);
+        }
         if let Some(auth) = &route.chain.auth {
             self.caller = self.authenticate(auth, &mut parts, normalised.as_deref(), &timing).await?;
         }
@@ -130,7 +137,8 @@ impl Exchange {
         let would_limit = &self.would_limit;
         limit::pass(route, client.ip, self.caller.as_deref(), &parts.headers, &timing, would_limit).await?;
         let path = normalised.map_or(Cow::Borrowed(parts.uri.path()), Cow::Owned);
-        let hash_on = route.upstream.balancer.hash_on();
+        self.backend = route.choose(&parts.headers, client.ip, &path);
+        let hash_on = route.backends[self.backend].upstream.balancer.hash_on();
         let key = hash_on.and_then(|on| request_key(on, &parts.headers, client.ip, &path));
 
         if let Some(uri) = route.rewrite.apply(&parts.uri, path)? {
@@ -141,9 +149,23 @@ impl Exchange {
         }
         let introduced = self.introduce(&mut parts.headers, &client_host, &client, &inbound);
         self.change_request(route, &mut parts.headers);
+        let decoder = self.translate_call(route, &mut parts.headers);
         let websocket = inbound.websocket;
-        let outbound = Outbound { parts, body, client_host, introduced, key, websocket };
-        self.compress(attempt::send(self, route, outbound, timing).await?)
+        let copy = match &route.mirror {
+            Some(_) if !websocket => Copy::sample(self, route, &parts, &client_host, introduced),
+            Some(_) | None => None,
+        };
+        let outbound = Outbound {
+            parts,
+            body,
+            client_host,
+            introduced,
+            key,
+            websocket,
+            with: Handling { decoder, copy },
+        };
+        let response = attempt::send(self, route, outbound, timing).await?;
+        self.compress(self.translate_back(route, response))
     }
 
     /// Keeps the id that the request came with, if it is to be believed.

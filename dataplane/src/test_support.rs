@@ -38,9 +38,12 @@ pub(crate) fn exchanged<'a>(began: Instant) -> Exchanged<'a> {
         table: None,
         route_at: None,
         route: None,
+        backend: 0,
+        upstream: None,
         tries: &[],
         status: 200,
         reason: None,
+        grpc_status: None,
         error: None,
         local: false,
         bytes_in: 0,
@@ -132,6 +135,11 @@ impl Peer {
     /// The same end for another thread, which has read nothing.
     pub(crate) fn also(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), read: Vec::new() }
+    }
+
+    /// What came so far was read.
+    pub(crate) fn forget(&mut self) {
+        self.read.clear();
     }
 
     /// Reads on until `end` has come; everything that came so far.

@@ -1,5 +1,6 @@
 //! How one attempt at a target ended: what breakers, ejection and retries go by.
 
+use crate::grpc::GrpcStatus;
 use crate::rejection::Rejection;
 use http::StatusCode;
 
@@ -8,6 +9,8 @@ use http::StatusCode;
 pub enum Outcome {
     /// The head of a final response arrived.
     Response(StatusCode),
+    /// The end of a call arrived, before anything else of its response.
+    Call(GrpcStatus),
     /// No connection could be made: nothing of the request was sent.
     ConnectFailure,
     /// The connection broke, or what came on it was not HTTP.
@@ -37,10 +40,11 @@ impl Outcome {
         }
     }
 
-    /// No response, or one that says that the server failed (5xx).
+    /// No response, or one that says that the server failed (5xx, or a status of calls that means as much).
     pub fn is_failure(self) -> bool {
         match self {
             Self::Response(status) => status.is_server_error(),
+            Self::Call(status) => status.is_failure(),
             Self::ConnectFailure | Self::Reset | Self::Timeout | Self::RefusedStream => true,
         }
     }
@@ -50,6 +54,7 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Response(status) => write!(f, "status {}", status.as_u16()),
+            Self::Call(status) => write!(f, "grpc-status {}", status.name()),
             Self::ConnectFailure => f.write_str("no connection"),
             Self::Reset => f.write_str("connection broken"),
             Self::Timeout => f.write_str("no response in time"),
@@ -87,5 +92,8 @@ mod tests {
         );
         assert!(!Outcome::Response(StatusCode::NOT_FOUND).is_failure());
         assert!(Outcome::Response(StatusCode::BAD_GATEWAY).is_failure());
+        assert!(Outcome::Call(GrpcStatus::Unavailable).is_failure());
+        // a client that waits for a millisecond says nothing about the target
+        assert!(!Outcome::Call(GrpcStatus::DeadlineExceeded).is_failure());
     }
 }

@@ -46,7 +46,7 @@ impl<'a> Sending<'a> {
     /// The next attempt, once there is room for it.
     pub(super) async fn admit(&mut self) -> Result<Admission<'a>, Rejection> {
         let (at, permit) = self.choose()?;
-        let slot = match self.route.guard.concurrency.as_ref().map(|limit| &limit.running) {
+        let slot = match self.backend.concurrency.as_ref().map(|limit| &limit.running) {
             None => None,
             Some(Scoped::Route(limit)) => {
                 if self.slot_of_route.is_none() {
@@ -63,7 +63,7 @@ impl<'a> Sending<'a> {
     /// A target that was not tried before, if there is one, and the permit of the breaker that covers it.
     fn choose(&self) -> Result<(usize, Option<Permit<'a>>), Rejection> {
         let now = self.now();
-        match self.route.guard.breaker.as_ref().map(|breaker| &breaker.running) {
+        match self.backend.breaker.as_ref().map(|breaker| &breaker.running) {
             None => Ok((self.pick(now, |_| true)?, None)),
             Some(Scoped::Route(breaker)) => {
                 let permit = breaker.acquire(now).map_err(|refused| open(refused.retry_after))?;
@@ -95,9 +95,9 @@ impl<'a> Sending<'a> {
     /// A usable target that `admits` lets through, not tried before and with a place free; failing that, one where
     /// the request has to wait; failing that, one that was tried before.
     fn pick(&self, now: Now, admits: impl Fn(usize) -> bool) -> Result<usize, Rejection> {
-        let upstream = &self.route.upstream;
+        let upstream = &self.backend.upstream;
         let fresh = |at| !self.tried.contains(at) && admits(at);
-        let limits = match self.route.guard.concurrency.as_ref().map(|limit| &limit.running) {
+        let limits = match self.backend.concurrency.as_ref().map(|limit| &limit.running) {
             Some(Scoped::Targets(limits)) => &limits[..],
             Some(Scoped::Route(_)) | None => &[],
         };
@@ -132,7 +132,7 @@ impl<'a> Sending<'a> {
     /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.
     pub(super) fn judge(&self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
         let Admission { at, permit, slot } = admission;
-        let upstream = &self.route.upstream;
+        let upstream = &self.backend.upstream;
         if let Some(outcome) = outcome.filter(|_| permit.is_some() || upstream.watches_outcomes()) {
             let now = self.now();
             upstream.record(at, outcome, self.timing.elapsed(), now);

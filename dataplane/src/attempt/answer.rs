@@ -1,5 +1,6 @@
 //! From the head of a target's response to what the client gets.
 
+use super::Deadline;
 use crate::body::Content;
 use crate::connection::session::Session;
 use crate::connection::tunnel::Tunnel;
@@ -15,7 +16,6 @@ use policy::http2;
 use policy::rejection::Rejection;
 use policy::table::Route;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// Makes the client's response from the target's.
 pub(super) fn answer(
@@ -23,7 +23,7 @@ pub(super) fn answer(
     route: &Route,
     mut head: ResponseHead,
     mut checkout: Checkout,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
     version: Version,
 ) -> Result<Response<Content>, Rejection> {
     let content = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -43,7 +43,7 @@ pub(super) fn answer(
         if let Some(connection) = checkout.connection() {
             connection.send_on();
         }
-        session.set_exchange_deadline(deadline);
+        session.set_exchange_deadline(deadline.map(|deadline| deadline.at));
         if checkout.has_ended() {
             if !session.body_pending() {
                 checkout.release(session.now());

@@ -4,9 +4,9 @@ mod admission;
 mod answer;
 mod timing;
 
-pub(crate) use timing::Timing;
+pub(crate) use timing::{Deadline, Timing};
 
-use crate::body::{ClientBody, Content, Replay, RequestBody};
+use crate::body::{ClientBody, Content, Handling, Replay, RequestBody};
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::pool::{Checkout, Place};
@@ -17,10 +17,11 @@ use http::Response;
 use http::header::HeaderValue;
 use http::request::Parts;
 use policy::concurrency::Slot;
+use policy::grpc::{GRPC_TIMEOUT, GrpcStatus, Timeout};
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::retry::{NoRetry, RetryPolicy};
-use policy::table::Route;
+use policy::table::{Backend, Route};
 use policy::trace::TRACEPARENT;
 use policy::upstream::Target;
 use std::future::poll_fn;
@@ -39,6 +40,8 @@ pub(crate) struct Outbound {
     pub(crate) key: Option<u64>,
     /// A WebSocket handshake that the route lets pass.
     pub(crate) websocket: bool,
+    /// What is done with the body on its way.
+    pub(crate) with: Handling,
 }
 
 /// Sends the request to a target of the route and returns its answer.
@@ -48,10 +51,11 @@ pub(crate) async fn send(
     outbound: Outbound,
     timing: Timing<'_>,
 ) -> Result<Response<Content>, Rejection> {
-    let Outbound { parts, body, client_host, introduced, key, websocket } = outbound;
+    let Outbound { parts, body, client_host, introduced, key, websocket, with } = outbound;
     let mut sending = Sending {
         exchange,
         route,
+        backend: &route.backends[exchange.backend],
         key,
         parts,
         client_host,
@@ -67,12 +71,12 @@ pub(crate) async fn send(
     let admission = sending.admit().await?;
     let ended = match &route.guard.retry {
         None => {
-            sending.body = Some(RequestBody::new(body, &exchange.session));
+            sending.body = Some(RequestBody::new(body, &exchange.session, with));
             sending.attempt(admission).await
         }
         Some(retry) => {
-            let max_body = retry.running.max_body(&sending.parts.method);
-            let body = Replay::new(body, &exchange.session, max_body);
+            let max_body = retry.running.max_body(&sending.parts.method, exchange.call.is_some());
+            let body = Replay::new(body, &exchange.session, max_body, with);
             sending.persist(&retry.running, admission, body).await
         }
     };
@@ -84,6 +88,8 @@ pub(crate) async fn send(
 struct Sending<'a> {
     exchange: &'a Exchange,
     route: &'a Route,
+    /// The one of the route's backends that it goes to; a retry, too.
+    backend: &'a Backend,
     key: Option<u64>,
     parts: Parts,
     client_host: HeaderValue,
@@ -130,7 +136,8 @@ impl<'a> Sending<'a> {
         ended: &Result<(), Rejection>,
     ) -> Option<(Duration, Admission<'a>)> {
         let outcome = self.outcome(ended)?;
-        if matches!(ended, Err(Rejection::RouteTimeout)) || !replay.can_replay() {
+        if matches!(ended, Err(Rejection::RouteTimeout | Rejection::DeadlineExceeded)) || !replay.can_replay()
+        {
             return None;
         }
         let unsent = matches!(outcome, Outcome::ConnectFailure | Outcome::RefusedStream);
@@ -140,9 +147,7 @@ impl<'a> Sending<'a> {
             self.exchange.retry_was_denied();
         }
         let backoff = next.ok()?;
-        let in_time =
-            self.timing.route_deadline.is_none_or(|deadline| self.timing.session.now() + backoff < deadline);
-        if !in_time {
+        if self.timing.left().is_some_and(|left| left <= backoff) {
             return None;
         }
         let admission = self.admit().await.ok()?;
@@ -152,16 +157,26 @@ impl<'a> Sending<'a> {
 
     /// One attempt, judged: breaker, ejection and concurrency learn how it ended.
     async fn attempt(&mut self, admission: Admission<'a>) -> Result<(), Rejection> {
-        self.timing.begin();
+        self.timing.begin(&self.backend.upstream);
+        self.tell_time_left();
         let span = self.begin_span();
         self.exchange.try_began(admission.at, span);
-        let target = &self.route.upstream.targets[admission.at];
+        let target = &self.backend.upstream.targets[admission.at];
         let ended = self.converse_with(target).await;
         self.timing.end();
         self.note(&ended);
         let place = self.judge(admission, self.outcome(&ended));
         self.hold(place);
         ended
+    }
+
+    /// Tells the target of a call how long there is somebody who waits for its answer.
+    fn tell_time_left(&mut self) {
+        if self.exchange.call.is_some()
+            && let Some(left) = self.timing.left()
+        {
+            self.parts.headers.insert(GRPC_TIMEOUT, Timeout::header_value(left));
+        }
     }
 
     /// Tells the target of which span its own is a part.
@@ -226,7 +241,7 @@ impl<'a> Sending<'a> {
 
     /// An idle connection to the target, or a new one within the deadlines.
     async fn take_connection(&self, target: &Target) -> Result<Checkout, Rejection> {
-        let (session, upstream) = (self.timing.session, &self.route.upstream);
+        let (session, upstream) = (self.timing.session, &self.backend.upstream);
         let checkout = session.worker.pool.checkout(session, upstream, target, self.websocket);
         if checkout.reused {
             return Ok(checkout);
@@ -288,9 +303,17 @@ impl<'a> Sending<'a> {
     /// What the end of an attempt says about its target.
     fn outcome(&self, ended: &Result<(), Rejection>) -> Option<Outcome> {
         match ended {
-            Ok(()) => self.response.as_ref().map(|response| Outcome::Response(response.status)),
+            Ok(()) => self.response.as_ref().map(|response| match self.call_ended(response) {
+                Some(status) => Outcome::Call(status),
+                None => Outcome::Response(response.status),
+            }),
             Err(rejection) => Outcome::of(rejection),
         }
+    }
+
+    /// How a call ended, where the head of the response says that.
+    fn call_ended(&self, response: &ResponseHead) -> Option<GrpcStatus> {
+        self.exchange.call.and_then(|_| GrpcStatus::of(&response.headers))
     }
 
     /// A place among the requests in flight is held until the response is over; without one it is left at once.
@@ -310,7 +333,8 @@ impl<'a> Sending<'a> {
         ended?;
         match (self.response.take(), self.checkout.take()) {
             (Some(response), Some(checkout)) => {
-                let (session, deadline) = (&self.exchange.session, self.timing.route_deadline);
+                self.exchange.call_ended(&response.headers);
+                let (session, deadline) = (&self.exchange.session, self.timing.deadline);
                 answer::answer(session, self.route, response, checkout, deadline, self.parts.version)
             }
             _ => Err(Rejection::Internal),
@@ -335,3 +359,6 @@ enum Unanswered {
     Unsent(Rejection),
     For(Rejection),
 }
+
+#[cfg(test)]
+mod tests;

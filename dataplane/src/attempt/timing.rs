@@ -2,17 +2,45 @@
 
 use crate::connection::session::Session;
 use crate::target::Failure;
+use policy::grpc::Timeout;
 use policy::rejection::Rejection;
 use policy::table::Route;
+use policy::upstream::Upstream;
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// From the route, its upstream and its retries.
+/// When an exchange must be over, and by whose word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    of: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Route,
+    /// Its `grpc-timeout`.
+    Client,
+}
+
+impl Deadline {
+    /// What an exchange is refused with, or broken off for, that is not over by then.
+    pub(crate) fn missed(self) -> Rejection {
+        match self.of {
+            Word::Route => Rejection::RouteTimeout,
+            Word::Client => Rejection::DeadlineExceeded,
+        }
+    }
+}
+
+/// From the route, its retries and the upstream.
 pub(crate) struct Timing<'a> {
     pub(crate) session: &'a Session,
-    pub(super) route_deadline: Option<Instant>,
+    /// When the exchange must be over.
+    pub(super) deadline: Option<Deadline>,
+    /// Of the current attempt.
     response_timeout: Duration,
     per_try_timeout: Option<Duration>,
     try_deadline: Option<Instant>,
@@ -27,8 +55,8 @@ impl<'a> Timing<'a> {
         let began = session.now();
         Self {
             session,
-            route_deadline: route.timeout.map(|timeout| began + timeout),
-            response_timeout: route.upstream.response_timeout,
+            deadline: route.timeout.map(|timeout| Deadline { at: began + timeout, of: Word::Route }),
+            response_timeout: Duration::ZERO,
             per_try_timeout: route.guard.retry.as_ref().and_then(|retry| retry.running.per_try_timeout()),
             try_deadline: None,
             began,
@@ -36,8 +64,22 @@ impl<'a> Timing<'a> {
         }
     }
 
-    /// An attempt begins.
-    pub(super) fn begin(&mut self) {
+    /// The client of a call waits no longer than this.
+    pub(crate) fn narrow(&mut self, timeout: Timeout) {
+        let Some(at) = self.began.checked_add(timeout.get()) else { return };
+        if self.deadline.is_none_or(|known| at < known.at) {
+            self.deadline = Some(Deadline { at, of: Word::Client });
+        }
+    }
+
+    /// What is left until the exchange must be over; `None` for any time.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.at.saturating_duration_since(self.session.now()))
+    }
+
+    /// An attempt begins, at a target of the upstream.
+    pub(super) fn begin(&mut self, upstream: &Upstream) {
+        self.response_timeout = upstream.response_timeout;
         self.began = self.session.now();
         self.sent = None;
         self.try_deadline = self.per_try_timeout.map(|timeout| self.began + timeout);
@@ -60,11 +102,11 @@ impl<'a> Timing<'a> {
             self.sent = Some(now);
         }
         let response_deadline = self.sent.map(|sent| sent + self.response_timeout);
-        let deadlines = [self.route_deadline, self.try_deadline, response_deadline];
+        let deadlines = [self.deadline.map(|deadline| deadline.at), self.try_deadline, response_deadline];
         self.session.set_exchange_deadline(deadlines.into_iter().flatten().min());
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| now >= deadline);
-        if passed(self.route_deadline) {
-            return Some(Rejection::RouteTimeout);
+        if let Some(deadline) = self.deadline.filter(|deadline| now >= deadline.at) {
+            return Some(deadline.missed());
         }
         // the body is read in the task of the target's connection, which no timer wakes
         if self.session.body_pending() && self.session.read_deadline_passed() {
@@ -82,13 +124,16 @@ impl<'a> Timing<'a> {
         work: impl Future<Output = Result<T, Rejection>>,
     ) -> Result<T, Rejection> {
         let mut work = pin!(work);
-        let deadlines = [self.route_deadline, self.try_deadline];
+        let deadlines = [self.deadline.map(|deadline| deadline.at), self.try_deadline];
         self.session.set_exchange_deadline(deadlines.into_iter().flatten().min());
-        let passed =
-            |deadline: Option<Instant>| deadline.is_some_and(|deadline| self.session.now() >= deadline);
         poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Pending if passed(self.route_deadline) => Poll::Ready(Err(Rejection::RouteTimeout)),
-            Poll::Pending if passed(self.try_deadline) => Poll::Ready(Err(Rejection::TryTimeout)),
+            Poll::Pending => {
+                let now = self.session.now();
+                let missed = self.deadline.filter(|deadline| now >= deadline.at).map(Deadline::missed);
+                let tried =
+                    self.try_deadline.filter(|deadline| now >= *deadline).map(|_| Rejection::TryTimeout);
+                missed.or(tried).map_or(Poll::Pending, |rejection| Poll::Ready(Err(rejection)))
+            }
             polled => polled,
         })
         .await

@@ -6,10 +6,11 @@ mod inbound;
 mod replay;
 mod request;
 mod response;
+mod web;
 
 pub(crate) use inbound::{ClientBody, Continuation, StreamBody};
 pub(crate) use replay::Replay;
-pub(crate) use request::RequestBody;
+pub(crate) use request::{Handling, RequestBody};
 pub(crate) use response::{Body, Content};
 
 use crate::connection::session::BodyFault;

@@ -1,19 +1,22 @@
 //! What is sent to the client.
 
 use super::compressed::Compressed;
+use super::web::Translated;
+use crate::attempt::Deadline;
 use crate::connection::session::Session;
 use crate::exchange::Exchange;
 use crate::pool::Checkout;
 use crate::target::Failure;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use policy::filter::compression::Coding;
+use policy::grpc::{self, Call};
 use policy::rejection::Rejection;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 /// The target has broken off a response that had begun.
 const UPSTREAM_ABORTED: &str = "upstream_aborted";
@@ -29,12 +32,24 @@ pub(crate) struct Body {
 /// Why the body of a response ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError {
-    #[error("the exchange took longer than the route allows")]
-    RouteTimeout,
+    #[error("{}", .0.title())]
+    Late(Rejection),
     #[error("the response could not be compressed: {0}")]
     Compression(io::Error),
     #[error(transparent)]
     Target(#[from] Failure),
+}
+
+impl ResponseError {
+    /// As a call is told of it.
+    pub(super) fn end_of_call(&self) -> HeaderMap {
+        let missed = match self {
+            Self::Late(missed) => missed,
+            Self::Compression(_) => &Rejection::Internal,
+            Self::Target(_) => &Rejection::UpstreamReset,
+        };
+        grpc::end(missed.grpc_status(), missed.title())
+    }
 }
 
 /// What a body is made of.
@@ -47,12 +62,14 @@ pub(crate) enum Content {
     Upstream(Box<FromUpstream>),
     /// The same in fewer bytes.
     Compressed(Box<Compressed>),
+    /// The same for a page.
+    Translated(Box<Translated>),
 }
 
 /// A body on its way from a target.
 pub(crate) struct FromUpstream {
     checkout: Checkout,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
     /// All of it came.
     whole: bool,
 }
@@ -72,7 +89,7 @@ impl Body {
 }
 
 impl Content {
-    pub(crate) fn upstream(checkout: Checkout, deadline: Option<Instant>) -> Self {
+    pub(crate) fn upstream(checkout: Checkout, deadline: Option<Deadline>) -> Self {
         Self::Upstream(Box::new(FromUpstream { checkout, deadline, whole: false }))
     }
 
@@ -82,6 +99,15 @@ impl Content {
             Self::Empty | Self::Local(_) => true,
             Self::Upstream(upstream) => upstream.whole,
             Self::Compressed(compressed) => compressed.is_whole(),
+            Self::Translated(translated) => translated.has_ended(),
+        }
+    }
+
+    /// The body of a gRPC response for a call of this kind; one that is not there stays so.
+    pub(crate) fn translate(self, call: Call) -> Self {
+        match self {
+            Self::Upstream(upstream) => Self::Translated(Box::new(Translated::new(upstream, call))),
+            other => other,
         }
     }
 
@@ -121,13 +147,16 @@ impl FromUpstream {
                 }
                 Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Pending if self.deadline.is_some_and(|deadline| session.now() >= deadline) => {
-                if let Some(exchange) = exchange {
-                    exchange.broke_off(Rejection::RouteTimeout.reason());
-                }
-                Poll::Ready(Some(Err(ResponseError::RouteTimeout)))
+            Poll::Pending => {
+                let missed = self.deadline.filter(|deadline| session.now() >= deadline.at);
+                missed.map_or(Poll::Pending, |deadline| {
+                    let missed = deadline.missed();
+                    if let Some(exchange) = exchange {
+                        exchange.broke_off(missed.reason());
+                    }
+                    Poll::Ready(Some(Err(ResponseError::Late(missed))))
+                })
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -155,13 +184,26 @@ impl HttpBody for Body {
             Content::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Upstream(upstream) => upstream.poll_frame(cx, &this.session, exchange),
             Content::Compressed(compressed) => compressed.poll_frame(cx, &this.session, exchange),
+            Content::Translated(translated) => translated.poll_frame(cx, &this.session, exchange),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, exchange)
-            && let Some(data) = frame.data_ref()
-        {
-            exchange.sent(data.len() as u64);
+        match (polled, exchange) {
+            (Poll::Ready(Some(Ok(frame))), Some(exchange)) => {
+                if let Some(data) = frame.data_ref() {
+                    exchange.sent(data.len() as u64);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    exchange.call_ended(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            // told in the words of calls, a failure is more than a stream that breaks off
+            (Poll::Ready(Some(Err(error))), Some(exchange)) if exchange.can_end_call() => {
+                let end = error.end_of_call();
+                exchange.call_ended(&end);
+                this.content = Content::Empty;
+                Poll::Ready(Some(Ok(Frame::trailers(end))))
+            }
+            (polled, _) => polled,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -170,6 +212,7 @@ impl HttpBody for Body {
             Content::Local(bytes) => bytes.is_none(),
             Content::Upstream(upstream) => upstream.checkout.has_ended(),
             Content::Compressed(compressed) => compressed.is_whole(),
+            Content::Translated(translated) => translated.has_ended(),
         }
     }
 
@@ -180,7 +223,7 @@ impl HttpBody for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Content::Upstream(upstream) => upstream.checkout.size_hint(),
-            Content::Compressed(_) => SizeHint::default(),
+            Content::Compressed(_) | Content::Translated(_) => SizeHint::default(),
         }
     }
 }

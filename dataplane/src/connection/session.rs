@@ -153,6 +153,11 @@ impl Session {
         &self.client
     }
 
+    /// One for what goes on beside it for its client's sake, in a task of its own.
+    pub(crate) fn sibling(&self) -> Rc<Self> {
+        Rc::new(Self::new(self.client.clone()))
+    }
+
     /// The time of the current wake-up of its task.
     pub(crate) fn now(&self) -> Instant {
         self.now.get()

@@ -3,14 +3,15 @@
 use policy::breaker::{BreakerView, State};
 use policy::clock::Now;
 use policy::table::{Route, RouteTable};
+use policy::upstream::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What has been written already.
 #[derive(Default)]
 pub(super) struct BreakerJournal {
-    /// By route, and by the position of the target that it covers, if it covers only one.
-    states: HashMap<(Arc<str>, Option<usize>), State>,
+    /// By route, and by the id of the target that it covers, if it covers only one.
+    states: HashMap<(Arc<str>, Option<u64>), State>,
 }
 
 /// Another state than last time.
@@ -34,10 +35,11 @@ impl BreakerJournal {
         let before = std::mem::take(&mut self.states);
         let mut changes = Vec::new();
         for route in &table.routes {
-            for (at, breaker) in route.guard.breakers() {
-                let (key, state) = ((Arc::clone(&route.name), at), breaker.state());
+            for (target, breaker) in route.breakers() {
+                let id = target.map(|target| target.state.id);
+                let (key, state) = ((Arc::clone(&route.name), id), breaker.state());
                 if before.get(&key).copied().unwrap_or(State::Closed) != state {
-                    changes.push(Change::new(route, at, breaker.view(now)));
+                    changes.push(Change::new(route, target, breaker.view(now)));
                 }
                 self.states.insert(key, state);
             }
@@ -47,8 +49,7 @@ impl BreakerJournal {
 }
 
 impl Change {
-    fn new(route: &Route, at: Option<usize>, view: BreakerView) -> Self {
-        let target = at.and_then(|at| route.upstream.targets.get(at));
+    fn new(route: &Route, target: Option<&Target>, view: BreakerView) -> Self {
         Self { route: Arc::clone(&route.name), target: target.map(|target| target.addr.to_string()), view }
     }
 
@@ -89,7 +90,7 @@ mod tests {
     }
 
     fn second(table: &RouteTable) -> &Breaker {
-        table.routes[0].guard.breaker.as_ref().unwrap().running.covering(1).unwrap()
+        table.routes[0].backends[0].breaker.as_ref().unwrap().running.covering(1).unwrap()
     }
 
     /// The targets that changed, their new states, and why.

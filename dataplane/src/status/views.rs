@@ -44,7 +44,7 @@ pub(super) fn fill(status: &mut InstanceStatus, table: &RouteTable, gateway: &Ga
 /// The state of every target, breaker and issuer, a byte each.
 pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
     let targets = table.upstreams.iter().flat_map(|upstream| &upstream.targets);
-    let breakers = table.routes.iter().flat_map(|route| route.guard.breakers());
+    let breakers = table.routes.iter().flat_map(|route| route.breakers());
     targets
         .map(|target| target.state.health_state(now) as u8)
         .chain(breakers.map(|(_, breaker)| breaker.state() as u8))
@@ -58,18 +58,18 @@ pub(super) fn states(table: &RouteTable, now: Now) -> Vec<u8> {
 fn guard(status: &mut InstanceStatus, route: &Route, now: Now) {
     let own = route.guard.limits.iter().filter(|limit| limit.reach != Reach::All);
     status.limiters.extend(own.map(|limit| limiter(&route.name, limit, now)));
-    for (at, breaker) in route.guard.breakers() {
-        status.breakers.push(breaker_status(route, at, breaker.view(now), now));
+    for (target, breaker) in route.breakers() {
+        status.breakers.push(breaker_status(route, target, breaker.view(now), now));
     }
-    for (at, limit) in route.guard.concurrency_limits() {
-        status.concurrency.push(concurrency(route, at, limit.view()));
+    for (target, limit) in route.concurrency_limits() {
+        status.concurrency.push(concurrency(route, target, limit.view()));
     }
     status.retries.extend(route.guard.retry.as_ref().map(|retry| retries(route, retry.running.view(now))));
 }
 
-/// The address of a target of the route; empty for what covers all of them.
-fn target_of(route: &Route, at: Option<usize>) -> String {
-    at.and_then(|at| route.upstream.targets.get(at)).map_or_else(String::new, |one| one.addr.to_string())
+/// The address of a target; empty for what covers all of the route.
+fn address(target: Option<&Target>) -> String {
+    target.map_or_else(String::new, |one| one.addr.to_string())
 }
 
 /// How fast it grows is found out later, by comparing reports.
@@ -77,7 +77,7 @@ fn count(total: u64) -> Option<Counter> {
     Some(Counter { total, per_second: 0.0 })
 }
 
-fn breaker_status(route: &Route, at: Option<usize>, view: BreakerView, now: Now) -> BreakerStatus {
+fn breaker_status(route: &Route, target: Option<&Target>, view: BreakerView, now: Now) -> BreakerStatus {
     let BreakerView {
         state,
         hold,
@@ -98,7 +98,7 @@ fn breaker_status(route: &Route, at: Option<usize>, view: BreakerView, now: Now)
     };
     BreakerStatus {
         route: route.name.to_string(),
-        target: target_of(route, at),
+        target: address(target),
         state: state.into(),
         held: hold.is_some(),
         reason,
@@ -149,11 +149,11 @@ fn limiter(route: &str, limit: &Limit, now: Now) -> LimiterStatus {
     }
 }
 
-fn concurrency(route: &Route, at: Option<usize>, view: ConcurrencyView) -> ConcurrencyStatus {
+fn concurrency(route: &Route, target: Option<&Target>, view: ConcurrencyView) -> ConcurrencyStatus {
     let ConcurrencyView { limit, max, in_flight, queued, queue, waited, refused, adaptive, baseline } = view;
     ConcurrencyStatus {
         route: route.name.to_string(),
-        target: target_of(route, at),
+        target: address(target),
         limit,
         max,
         in_flight,

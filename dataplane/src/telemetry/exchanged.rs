@@ -4,7 +4,9 @@ use crate::telemetry::traces::Trace;
 use crate::worker::TableHandle;
 use http::{HeaderValue, Version};
 use policy::client_certificate::ClientCertificate;
+use policy::grpc::GrpcStatus;
 use policy::table::Route;
+use policy::upstream::Upstream;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,10 @@ pub(crate) struct Exchanged<'a> {
     /// The position of the route that took it, in the table.
     pub(crate) route_at: Option<usize>,
     pub(crate) route: Option<&'a Route>,
+    /// Which of the route's backends it was for.
+    pub(crate) backend: usize,
+    /// Of that backend.
+    pub(crate) upstream: Option<&'a Upstream>,
     /// Every attempt, in order.
     pub(crate) tries: &'a [Try],
     /// There would have been another, had the budget of retries allowed it.
@@ -46,6 +52,8 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) status: u16,
     /// Why the gateway answered itself, or how a response that had begun broke off. None: the target's answer, whole.
     pub(crate) reason: Option<&'static str>,
+    /// How it ended, where it was a gRPC call.
+    pub(crate) grpc_status: Option<GrpcStatus>,
     /// What went wrong, for people.
     pub(crate) error: Option<&'a str>,
     /// The gateway made the response.
@@ -61,7 +69,7 @@ pub(crate) struct Exchanged<'a> {
 /// One attempt at a target.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Try {
-    /// The position of the target in the route's upstream.
+    /// The position of the target in the upstream.
     pub(crate) target: usize,
     pub(crate) began: Instant,
     /// To the head of the response, or to the failure.

@@ -10,8 +10,10 @@ pub(crate) mod traces;
 pub(crate) use exchanged::{Exchanged, Try, TryEnd};
 
 use crate::gateway::{Gateway, WorkerCounters};
+use crate::worker::TableHandle;
 use access_log::WorkerLog;
 use metrics::Metrics;
+use policy::mirror::Mirrored;
 use policy::table::Edge;
 use proto::v1::Recollection;
 use recent::Recent;
@@ -73,6 +75,11 @@ impl WorkerTelemetry {
                 "answered by the gateway"
             );
         }
+    }
+
+    /// What became of a copy of a request of a route, by its position in the table.
+    pub(crate) fn mirrored(&self, table: &TableHandle, route: usize, mirrored: Mirrored) {
+        table.series().count_mirrored(route, self.worker, mirrored);
     }
 
     /// What is remembered of a request.

@@ -120,7 +120,7 @@ fn no_route_is_1_and_names_those_that_come_near() {
 fn instances_that_do_not_agree_say_so_first() {
     let key = asked(&[HOST, ("X-API-Key", "k3y")]);
     let (good, bad) = (table(7), table(6));
-    let (_, breaker) = bad.routes[0].guard.breakers().next().unwrap();
+    let (_, breaker) = bad.routes[0].breakers().next().unwrap();
     breaker.hold(Some(policy::breaker::Hold::Open), Now::from_nanos(1));
     let fake = fake(vec![
         answered("dp-1", explained(&good, &key)),

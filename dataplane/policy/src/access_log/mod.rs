@@ -10,6 +10,7 @@ mod names;
 use crate::client_certificate::ClientCertificate;
 use crate::config::leaf::TargetAddr;
 use crate::filter::logging::{LogFormat, LogSchema};
+use crate::grpc::GrpcStatus;
 use form::{Form, Json, Text};
 use http::Version;
 use names::Names;
@@ -53,16 +54,20 @@ pub struct Record<'a> {
     pub config_version: u64,
     /// The name of the route that took it.
     pub route: Option<&'a str>,
+    /// Where it went, if that is another name than the route's.
+    pub upstream: Option<&'a str>,
     /// Of the last attempt.
     pub target: Option<&'a TargetAddr>,
     /// Of the last attempt, to the head of the response or to its failure.
-    pub upstream: Option<Duration>,
+    pub upstream_time: Option<Duration>,
     /// How many there were.
     pub attempts: u32,
     /// What the client got.
     pub status: u16,
     /// Why the gateway answered itself, or how a response broke off.
     pub reason: Option<&'a str>,
+    /// How it ended, where it was a gRPC call.
+    pub grpc_status: Option<GrpcStatus>,
     /// What went wrong, for people.
     pub error: Option<&'a str>,
     /// Of the request's body.
@@ -107,6 +112,7 @@ fn fields<F: Form>(mut line: F, names: &Names, time: &[u8], of: &Record<'_>) {
     let known = [
         (&names.error, of.error),
         (&names.route, of.route),
+        (&names.upstream, of.upstream),
         (&names.reason, of.reason),
         (&names.consumer, of.consumer),
         (&names.client_cert_subject, of.client_certificate.map(|shown| &*shown.subject)),
@@ -120,12 +126,15 @@ fn fields<F: Form>(mut line: F, names: &Names, time: &[u8], of: &Record<'_>) {
     if let Some(id) = of.trace_id {
         line.hex(&names.trace_id, id);
     }
+    if let Some(status) = of.grpc_status {
+        line.number(&names.grpc_status, u64::from(status.code()));
+    }
     line.number(&names.config_version, of.config_version);
     line.number(&names.attempts, u64::from(of.attempts));
     line.number(&names.bytes_in, of.bytes_in);
     line.number(&names.bytes_out, of.bytes_out);
-    if let Some(time) = of.upstream {
-        line.time(&names.upstream, time, names.unit);
+    if let Some(time) = of.upstream_time {
+        line.time(&names.upstream_time, time, names.unit);
     }
     line.text(&names.protocol, names.version(of.version).as_bytes(), LONGEST_TEXT);
     if let Some(host) = of.host {

@@ -31,11 +31,13 @@ fn usual(target: &TargetAddr) -> Record<'_> {
         client_certificate: None,
         config_version: 12,
         route: Some("users"),
+        upstream: None,
         target: Some(target),
-        upstream: Some(Duration::from_micros(1100)),
+        upstream_time: Some(Duration::from_micros(1100)),
         attempts: 1,
         status: 200,
         reason: None,
+        grpc_status: None,
         error: None,
         bytes_in: 0,
         bytes_out: 348,
@@ -60,11 +62,13 @@ fn bare() -> Record<'static> {
         client_certificate: None,
         config_version: 0,
         route: None,
-        target: None,
         upstream: None,
+        target: None,
+        upstream_time: None,
         attempts: 0,
         status: 400,
         reason: Some("malformed_request"),
+        grpc_status: None,
         error: Some("the request is not HTTP"),
         bytes_in: 0,
         bytes_out: 120,
@@ -81,7 +85,9 @@ fn full(target: &TargetAddr) -> Record<'_> {
         query: Some("a=1&token=***"),
         consumer: Some("batch"),
         client_certificate: Some(&BATCH),
+        upstream: Some("canary"),
         reason: Some("connect_failed"),
+        grpc_status: Some(GrpcStatus::Unavailable),
         error: Some("Connection refused (os error 111)"),
         status: 502,
         trace_id: Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes()),
@@ -129,7 +135,7 @@ fn the_keys_of_a_failure_that_came_to_nothing_are_there_all_the_same() {
     assert_eq!(object["error"], "the request is not HTTP");
     assert_eq!(object["client_ip"], "2001:db8::1");
     assert_eq!(object["duration_ms"].as_f64(), Some(0.0));
-    for absent in ["route", "upstream_ms", "host", "query", "trace_id", "consumer"] {
+    for absent in ["route", "upstream", "upstream_ms", "host", "query", "trace_id", "consumer"] {
         assert!(!object.contains_key(absent), "{absent}");
     }
 }

@@ -22,6 +22,7 @@ use consistent_hash::ConsistentHash;
 pub use hash::hash_key;
 use least_request::LeastRequest;
 use random::Random;
+pub(crate) use request_key::cookie;
 pub use request_key::request_key;
 use round_robin::RoundRobin;
 use weighted_round_robin::WeightedRoundRobin;

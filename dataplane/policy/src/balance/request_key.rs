@@ -20,7 +20,7 @@ pub fn request_key(on: &HashOn, headers: &HeaderMap, client: IpAddr, path: &str)
 }
 
 /// The value of the first cookie of that name (RFC 6265 §5.4).
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     headers
         .get_all(header::COOKIE)
         .iter()

@@ -2,6 +2,7 @@
 
 use super::gradient::{Gradient, Observed};
 use crate::clock::Now;
+use crate::grpc::GrpcStatus;
 use crate::outcome::Outcome;
 use crossbeam_utils::CachePadded;
 use http::StatusCode;
@@ -45,9 +46,12 @@ impl Sign {
             Some(Outcome::Response(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)) => {
                 Self::Overload
             }
+            Some(Outcome::Call(GrpcStatus::Unavailable | GrpcStatus::ResourceExhausted)) => Self::Overload,
+            Some(Outcome::Call(status)) if !status.is_failure() => Self::Latency,
             Some(Outcome::Timeout | Outcome::RefusedStream) => Self::Overload,
             Some(Outcome::Response(status)) if !status.is_server_error() => Self::Latency,
-            Some(Outcome::Response(_) | Outcome::ConnectFailure | Outcome::Reset) | None => Self::None,
+            Some(Outcome::Response(_) | Outcome::Call(_) | Outcome::ConnectFailure | Outcome::Reset)
+            | None => Self::None,
         }
     }
 }

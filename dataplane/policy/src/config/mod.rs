@@ -8,7 +8,9 @@ pub mod health;
 pub mod leaf;
 pub mod listener;
 pub mod load;
+pub mod mirror;
 mod schema;
+pub mod split;
 pub mod transport;
 pub mod wire;
 
@@ -19,8 +21,10 @@ use answer::{RedirectConfig, RespondConfig};
 use health::{HealthCheckConfig, OnAllUnhealthy, OutlierConfig};
 use leaf::{ByteSize, Duration, HeaderMatch, HostPattern, Method, QueryMatch, TargetAddr};
 use listener::{HttpProtocol, ListenerConfig, ListenerTlsConfig, ProxyProtocol, RedirectHttpsConfig};
+use mirror::MirrorConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use split::ShareConfig;
 use transport::{DnsConfig, SendProxyProtocol, UpstreamProtocol, UpstreamTlsConfig};
 
 /// A whole config file.
@@ -328,6 +332,12 @@ pub struct RouteConfig {
     /// Or the name of an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// Or several upstreams, by weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<ShareConfig>,
+    /// Copies of its requests go to another upstream, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorConfig>,
     /// Or no target at all: the client is sent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<RedirectConfig>,
@@ -337,7 +347,7 @@ pub struct RouteConfig {
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<BalancerKind>,
-    /// With inline `targets`: as in an upstream.
+    /// With inline `targets`: as in an upstream. With `split`: requests that agree in this stay with one upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_on: Option<leaf::HashOn>,
     /// With inline `targets`: as in an upstream.
@@ -396,6 +406,15 @@ impl RouteConfig {
     /// Whether the gateway answers by itself, so that no target is needed.
     pub fn answers_itself(&self) -> bool {
         self.redirect.is_some() || self.respond.is_some()
+    }
+
+    /// The names of the upstreams that its requests may go to, inline targets included.
+    pub fn upstream_names(&self) -> impl Iterator<Item = &str> {
+        let inline = (!self.targets.is_empty()).then_some(self.name.as_str());
+        inline
+            .into_iter()
+            .chain(self.upstream.as_deref())
+            .chain(self.split.iter().map(|share| &*share.upstream))
     }
 
     /// The upstream that a route with inline `targets` has to itself, named as the route.

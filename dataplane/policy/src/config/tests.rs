@@ -4,6 +4,8 @@ use super::answer::{RedirectConfig, RespondConfig};
 use super::health::{HttpProbe, InitialHealth, Probe};
 use super::leaf::{HashOn, HeaderMatch, HeaderName, HostPattern, PathPrefix, PathTemplate, Percent, Secret};
 use super::listener::tests::{listener, server};
+use super::mirror::tests::mirror;
+use super::split::tests::share;
 use super::transport::tests::{any_reach, any_targets};
 use super::*;
 use crate::filter::Scope;
@@ -62,7 +64,7 @@ fn the_schema_describes_every_key_and_refuses_unknown_ones() {
     });
     assert!(objects >= 10, "{objects} objects are not the whole config");
     let kinds = schema["$defs"]["FilterConfig"]["oneOf"].as_array().map(Vec::len);
-    assert_eq!(kinds, Some(16), "one for each filter");
+    assert_eq!(kinds, Some(17), "one for each filter");
 }
 
 #[test]
@@ -151,6 +153,8 @@ fn bare_route(name: &str) -> RouteConfig {
         timeout: None,
         targets: Vec::new(),
         upstream: None,
+        split: Vec::new(),
+        mirror: None,
         redirect: None,
         respond: None,
         balancer: None,
@@ -492,14 +496,15 @@ fn route() -> impl Strategy<Value = RouteConfig> {
         name().prop_map(Backend::Named),
         redirect().prop_map(Backend::Redirect),
         respond().prop_map(Backend::Respond),
+        (vec(share(), 1..4), option::of(hash_on())).prop_map(|(shares, on)| Backend::Split(shares, on)),
     ];
     let header = (header_name(), "[ -~]{0,9}").prop_map(|(name, value)| HeaderMatch { name, value });
     let query = (".{0,9}", ".{0,9}").prop_map(|(name, value)| QueryMatch { name, value });
     let matches = (vec(host, 0..3), path, vec(method(), 0..3), vec(header, 0..3), vec(query, 0..3));
     let websocket = (any::<bool>(), duration());
     let switches = (any::<bool>(), any::<bool>(), websocket, option::of(prefix()), option::of(duration()));
-    (name(), matches, switches, backend, vec(filter(), 0..4)).prop_map(
-        |(name, matches, switches, backend, filters)| {
+    (name(), matches, switches, backend, vec(filter(), 0..4), option::of(mirror())).prop_map(
+        |(name, matches, switches, backend, filters, mirror)| {
             let (hosts, (prefix, path), methods, headers, query) = matches;
             let (strip_prefix, preserve_host, websocket, rewrite, timeout) = switches;
             let mut route = RouteConfig {
@@ -515,6 +520,7 @@ fn route() -> impl Strategy<Value = RouteConfig> {
                 websocket: websocket.0,
                 websocket_idle_timeout: websocket.1,
                 timeout,
+                mirror,
                 filters,
                 ..bare_route(&name)
             };
@@ -523,6 +529,7 @@ fn route() -> impl Strategy<Value = RouteConfig> {
                 Backend::Named(name) => route.upstream = Some(name),
                 Backend::Redirect(redirect) => route.redirect = Some(redirect),
                 Backend::Respond(respond) => route.respond = Some(respond),
+                Backend::Split(shares, on) => (route.split, route.hash_on) = (shares, on),
             }
             route
         },
@@ -535,6 +542,7 @@ enum Backend {
     Named(String),
     Redirect(RedirectConfig),
     Respond(RespondConfig),
+    Split(Vec<ShareConfig>, Option<HashOn>),
 }
 
 fn redirect() -> impl Strategy<Value = RedirectConfig> {

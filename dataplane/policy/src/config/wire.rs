@@ -5,6 +5,7 @@
 
 use super::leaf::{ByteSize, Duration, Fault, HashOn, HeaderMatch, Network, QueryMatch, TargetAddr};
 use super::listener::{DEFAULT_LISTENER, ListenerConfig};
+use super::split;
 use super::{BalancerKind, GatewayConfig, RouteConfig, ServerConfig, TargetConfig, UpstreamConfig};
 use super::{health, transport};
 use crate::filter::FilterConfig;
@@ -282,7 +283,7 @@ impl From<&HashOn> for v1::HashOn {
     }
 }
 
-fn hash_on(v1::HashOn { key }: v1::HashOn) -> Result<HashOn, Fault> {
+pub(super) fn hash_on(v1::HashOn { key }: v1::HashOn) -> Result<HashOn, Fault> {
     use v1::hash_on::Key;
     match key {
         Some(Key::Header(name)) => parse("hash_on", &format!("header:{name}")),
@@ -384,7 +385,7 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
 impl From<&RouteConfig> for v1::Route {
     fn from(config: &RouteConfig) -> Self {
         use v1::route::{Backend, PathMatch};
-        // destructured in `inline_upstream`: balancer … dns
+        // destructured in `inline_upstream`: targets, balancer … dns
         let RouteConfig {
             name,
             hosts,
@@ -401,10 +402,12 @@ impl From<&RouteConfig> for v1::Route {
             timeout,
             targets: _,
             upstream,
+            split,
+            mirror,
             redirect,
             respond,
             balancer: _,
-            hash_on: _,
+            hash_on,
             connect_timeout: _,
             response_timeout: _,
             max_connections: _,
@@ -429,6 +432,9 @@ impl From<&RouteConfig> for v1::Route {
             (Some(upstream), ..) => Backend::Upstream(upstream.clone()),
             (None, Some(redirect), _) => Backend::Redirect(redirect.into()),
             (None, None, Some(respond)) => Backend::Respond(respond.into()),
+            (None, None, None) if !split.is_empty() => {
+                Backend::Split(split::to_wire(split, hash_on.as_ref()))
+            }
             (None, None, None) => {
                 let v1::Upstream { name: _, targets, balancing } = (&config.inline_upstream()).into();
                 Backend::Inline(v1::Inline { targets, balancing })
@@ -449,6 +455,7 @@ impl From<&RouteConfig> for v1::Route {
             timeout_ms: timeout.map_or(0, Duration::as_millis),
             backend: Some(backend),
             filters: filters.iter().map(v1::Filter::from).collect(),
+            mirror: mirror.as_ref().map(v1::Mirror::from),
         }
     }
 }
@@ -473,12 +480,14 @@ impl TryFrom<v1::Route> for RouteConfig {
             timeout_ms,
             backend,
             filters,
+            mirror,
         } = wire;
         let (prefix, path) = match required("prefix", path_match)? {
             PathMatch::Prefix(prefix) => (Some(parse("prefix", &prefix)?), None),
             PathMatch::Path(path) => (None, Some(parse("path", &path)?)),
         };
         let (mut upstream, mut inline, mut redirect, mut respond) = (None, None, None, None);
+        let (mut split, mut hash_on) = (Vec::new(), None);
         match required("upstream", backend)? {
             Backend::Upstream(name) => upstream = Some(name),
             Backend::Inline(v1::Inline { targets, balancing }) => {
@@ -487,6 +496,7 @@ impl TryFrom<v1::Route> for RouteConfig {
             }
             Backend::Redirect(wire) => redirect = below("redirect", Some(wire))?,
             Backend::Respond(wire) => respond = below("respond", Some(wire))?,
+            Backend::Split(wire) => (split, hash_on) = split::from_wire(wire)?,
         }
         let mut route = Self {
             name,
@@ -504,10 +514,12 @@ impl TryFrom<v1::Route> for RouteConfig {
             timeout: (timeout_ms > 0).then(|| millis("timeout", timeout_ms)).transpose()?,
             targets: Vec::new(),
             upstream,
+            split,
+            mirror: below("mirror", mirror)?,
             redirect,
             respond,
             balancer: None,
-            hash_on: None,
+            hash_on,
             connect_timeout: None,
             response_timeout: None,
             max_connections: None,

@@ -43,15 +43,15 @@ codes! {
     BAD_VALUE = 1104, "a value that its key cannot have";
     UNKNOWN_VALUE = 1105, "a value that is not one of the few its key can have";
     // meaning
-    DUPLICATE_NAME = 1201, "two routes, upstreams or listeners of one name";
+    DUPLICATE_NAME = 1201, "two routes, upstreams or listeners of one name, or two shares of one upstream in a `split`";
     BAD_NAME = 1202, "a name that is empty, too long, or holds other characters than letters, digits, `.`, `_` and `-`";
     UNKNOWN_UPSTREAM = 1203, "a route refers to an upstream that does not exist";
-    BACKEND = 1204, "a route has none of `targets`, `upstream`, `redirect` and `respond`, or several";
+    BACKEND = 1204, "a route has none of `targets`, `upstream`, `split`, `redirect` and `respond`, or several";
     PATH_MATCH = 1205, "a route has neither `prefix` nor `path`, or both";
     CONTRADICTION = 1206, "keys that do not go together";
     NO_TARGETS = 1207, "an upstream without targets";
-    NO_WEIGHT = 1208, "an upstream whose targets all have the weight 0";
-    DUPLICATE_TARGET = 1209, "an address stands twice among the targets of one upstream";
+    NO_WEIGHT = 1208, "an upstream whose targets, or a `split` whose shares, all have the weight 0";
+    DUPLICATE_TARGET = 1209, "an address stands twice among the targets of one upstream, or of the upstreams of one `split`";
     HASH_ON = 1210, "`consistent_hash` without `hash_on`, or the reverse";
     DUPLICATE_ROUTE = 1211, "two routes for exactly the same requests";
     UNREACHABLE_ROUTE = 1212, "a route that never gets a request, because another one takes them all";

@@ -6,23 +6,26 @@ use crate::balance::request_key;
 use crate::breaker::{Breaker, State};
 use crate::clock::Now;
 use crate::concurrency::Concurrency;
+use crate::config::split::ShareCondition;
 use crate::filter::FilterKind;
 use crate::filter::headers::Vars;
 use crate::filter::retry::RetryConfig;
 use crate::forwarded::Client;
 use crate::headers::Host;
 use crate::rejection::Rejection;
-use crate::table::{Answer, Route, Scoped};
-use crate::upstream::NoPick;
+use crate::split::Choice;
+use crate::table::{Answer, Backend, Route, Scoped};
+use crate::upstream::{NoPick, Target, Upstream};
 use http::{Method, Uri};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Telling<'_> {
-    /// As `attempt` of the data plane admits a first try.
-    pub(super) fn destination(&mut self, route: &Route, routed: &Routed<'_>) -> Result<(), End> {
-        let upstream = &route.upstream;
+    /// As `attempt` of the data plane admits a first try; the name of the upstream.
+    pub(super) fn destination(&mut self, route: &Route, routed: &Routed<'_>) -> Result<String, End> {
+        let backend = self.backend(route, routed);
+        let upstream = &backend.upstream;
         let path = match routed.path {
             same if same == routed.parts.uri.path() => Cow::Borrowed(same),
             other => Cow::Owned(other.to_owned()),
@@ -37,9 +40,9 @@ impl Telling<'_> {
         if let Some(rules) = &route.chain.headers {
             self.filter(FilterKind::Headers, Says::Pass, header_changes(rules, route, routed));
         }
-        self.destination = Some(destination(route, routed, target));
-        let candidates = self.candidates(route);
-        let targets = self.targets(route, candidates.as_deref().unwrap_or_default());
+        self.destination = Some(destination(route, backend, routed, target));
+        let candidates = self.candidates(backend);
+        let targets = self.targets(backend, candidates.as_deref().unwrap_or_default());
         let pick = match &candidates {
             Ok(one) if one.len() == 1 => one.first().copied(),
             // a key decides alone; without one each pick would take a turn
@@ -53,8 +56,47 @@ impl Telling<'_> {
             destination.targets = targets;
         }
         let candidates = candidates?;
-        self.step("upstream", Says::Pass, chosen(route, &candidates, pick));
-        self.places(route, &candidates)
+        self.step("upstream", Says::Pass, chosen(upstream, &candidates, pick));
+        self.places(backend, &candidates)?;
+        self.mirror(route, routed);
+        Ok(upstream.name.to_string())
+    }
+
+    /// Where a split sends it. What goes by weight is a matter of turns: told is what becomes of most.
+    fn backend<'r>(&mut self, route: &'r Route, routed: &Routed<'_>) -> &'r Backend {
+        let Some(split) = &route.split else { return &route.backends[0] };
+        let shares = split.shares();
+        let (at, why) = match split.choice(&routed.parts.headers, routed.client.ip, routed.path) {
+            Choice::Condition(at, ShareCondition { header: Some(name), cookie: _, value }) => {
+                (at, format!("{}: the header {name} is {value}", shares[at].upstream))
+            }
+            Choice::Condition(at, ShareCondition { header: None, cookie, value }) => {
+                let name = cookie.as_deref().unwrap_or_default();
+                (at, format!("{}: the cookie {name} is {value}", shares[at].upstream))
+            }
+            Choice::Key(at) => (at, format!("{}, by its key", shares[at].upstream)),
+            Choice::Weight => {
+                // of several with the same weight the first
+                let most = (0..shares.len()).rev().max_by_key(|at| shares[*at].weight).unwrap_or_default();
+                let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+                let each = shares.iter().map(|share| format!("{} {}", share.upstream, share.weight));
+                let each: Vec<_> = each.collect();
+                let why =
+                    format!("by weight, of {total}: {}; told for {}", each.join(", "), shares[most].upstream);
+                (most, why)
+            }
+        };
+        self.step("split", Says::Pass, why);
+        &route.backends[at]
+    }
+
+    fn mirror(&mut self, route: &Route, routed: &Routed<'_>) {
+        let Some(mirror) = route.mirror.as_ref().filter(|_| !routed.inbound.websocket) else { return };
+        let config = mirror.config();
+        let most = config.max_body;
+        let what =
+            format!("{}% are copied to {}, with a body of at most {most}", config.percent, config.upstream);
+        self.step("mirror", Says::Pass, what);
     }
 
     /// What the gateway says in place of a target.
@@ -103,10 +145,10 @@ impl Telling<'_> {
     }
 
     /// Which targets a first attempt may go to, once the breaker lets it.
-    fn candidates(&mut self, route: &Route) -> Result<Vec<usize>, End> {
+    fn candidates(&mut self, backend: &Backend) -> Result<Vec<usize>, End> {
         let now = self.moment.now;
         let kind = FilterKind::CircuitBreaker;
-        let breakers = match route.guard.breaker.as_ref().map(|breaker| &breaker.running) {
+        let breakers = match backend.breaker.as_ref().map(|breaker| &breaker.running) {
             None => None,
             Some(Scoped::Route(breaker)) => {
                 let detail = self.breaker(breaker);
@@ -119,12 +161,12 @@ impl Telling<'_> {
             Some(Scoped::Targets(breakers)) => Some(breakers),
         };
         let admits = |at: usize| breakers.is_none_or(|breakers| breakers[at].admits(now));
-        let limits = match route.guard.concurrency.as_ref().map(|limit| &limit.running) {
+        let limits = match backend.concurrency.as_ref().map(|limit| &limit.running) {
             Some(Scoped::Targets(limits)) => &limits[..],
             Some(Scoped::Route(_)) | None => &[],
         };
         let has_place = |at: usize| limits.get(at).is_none_or(|limit| limit.has_place());
-        let upstream = &route.upstream;
+        let upstream = &backend.upstream;
         let mut candidates = upstream.candidates(now, |at| admits(at) && has_place(at));
         if candidates == Err(NoPick::NotAdmitted) && !limits.is_empty() {
             candidates = upstream.candidates(now, admits);
@@ -168,14 +210,13 @@ impl Telling<'_> {
     }
 
     /// A place among the requests in flight.
-    fn places(&mut self, route: &Route, candidates: &[usize]) -> Result<(), End> {
+    fn places(&mut self, backend: &Backend, candidates: &[usize]) -> Result<(), End> {
         let kind = FilterKind::Concurrency;
-        let limits: Vec<&Arc<Concurrency>> =
-            match route.guard.concurrency.as_ref().map(|limit| &limit.running) {
-                None => return Ok(()),
-                Some(Scoped::Route(limit)) => vec![limit],
-                Some(Scoped::Targets(limits)) => candidates.iter().map(|at| &limits[*at]).collect(),
-            };
+        let limits: Vec<&Arc<Concurrency>> = match backend.concurrency.as_ref().map(|limit| &limit.running) {
+            None => return Ok(()),
+            Some(Scoped::Route(limit)) => vec![limit],
+            Some(Scoped::Targets(limits)) => candidates.iter().map(|at| &limits[*at]).collect(),
+        };
         let views: Vec<_> = limits.iter().map(|limit| limit.view()).collect();
         let (in_flight, limit) = views
             .iter()
@@ -193,9 +234,9 @@ impl Telling<'_> {
         Ok(())
     }
 
-    fn targets(&self, route: &Route, candidates: &[usize]) -> Vec<TargetSeen> {
+    fn targets(&self, backend: &Backend, candidates: &[usize]) -> Vec<TargetSeen> {
         let now = self.moment.now;
-        let seen = |(at, target): (usize, &crate::upstream::Target)| {
+        let seen = |(at, target): (usize, &Target)| {
             let health = target.state.health_view(now);
             let mut notes = Vec::new();
             if target.weight == 0 {
@@ -207,7 +248,7 @@ impl Telling<'_> {
             if let Some(share) = health.slow_start_share {
                 notes.push(format!("gets {:.0}% of its share", share * 100.0));
             }
-            if let Some(Scoped::Targets(breakers)) = route.guard.breaker.as_ref().map(|kept| &kept.running)
+            if let Some(Scoped::Targets(breakers)) = backend.breaker.as_ref().map(|kept| &kept.running)
                 && let Some(breaker) = breakers.get(at)
                 && breaker.state() != State::Closed
             {
@@ -221,12 +262,12 @@ impl Telling<'_> {
                 candidate: candidates.contains(&at),
             }
         };
-        route.upstream.targets.iter().enumerate().map(seen).collect()
+        backend.upstream.targets.iter().enumerate().map(seen).collect()
     }
 }
 
-fn destination(route: &Route, routed: &Routed<'_>, target: &Uri) -> Destination {
-    let (upstream, retry) = (&route.upstream, route.guard.retry.as_ref());
+fn destination(route: &Route, backend: &Backend, routed: &Routed<'_>, target: &Uri) -> Destination {
+    let (upstream, retry) = (&backend.upstream, route.guard.retry.as_ref());
     Destination {
         upstream: upstream.name.to_string(),
         balancer: upstream.config().balancer.name().to_owned(),
@@ -242,8 +283,7 @@ fn destination(route: &Route, routed: &Routed<'_>, target: &Uri) -> Destination 
     }
 }
 
-fn chosen(route: &Route, candidates: &[usize], pick: Option<usize>) -> String {
-    let upstream = &route.upstream;
+fn chosen(upstream: &Upstream, candidates: &[usize], pick: Option<usize>) -> String {
     let balancer = upstream.config().balancer.name();
     match pick {
         Some(at) if candidates.len() > 1 => format!("{} by {balancer}", upstream.targets[at].addr),

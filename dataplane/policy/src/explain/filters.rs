@@ -10,17 +10,21 @@ use crate::filter::cors::Cors;
 use crate::filter::headers::{HeaderRules, Vars};
 use crate::filter::rate_limit::LimitKey;
 use crate::filter::{Caller, FilterKind, Scheme};
+use crate::grpc::Call;
 use crate::limiter::Verdict;
 use crate::rejection::Rejection;
 use crate::request;
-use crate::table::{Chain, Guard, Limit, Reach, Route};
+use crate::table::{Backend, Chain, Guard, Limit, Reach, Route};
 use http::{HeaderMap, StatusCode, header};
 use std::time::Duration;
 
 /// The filters of a route in the order in which they run. A filter that is new must say here where its place is.
-pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
-    let Chain { edge, ip, auth, forward_auth, authorize, body_limit, compression, headers } = &route.chain;
-    let Guard { limits, breaker, concurrency, retry: _ } = &route.guard;
+pub(super) fn configured(route: &Route) -> Vec<FilterKind> {
+    let Chain { edge, ip, auth, forward_auth, authorize, body_limit, grpc_web, compression, headers } =
+        &route.chain;
+    let Guard { limits, retry: _ } = &route.guard;
+    // a filter protects all backends or none
+    let Backend { upstream: _, breaker, concurrency } = &route.backends[0];
     [
         (FilterKind::Cors, edge.cors.is_some()),
         (FilterKind::Ip, ip.is_some()),
@@ -29,6 +33,7 @@ pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
         (FilterKind::ForwardAuth, forward_auth.is_some()),
         (FilterKind::Authorize, authorize.is_some()),
         (FilterKind::RateLimit, !limits.is_empty()),
+        (FilterKind::GrpcWeb, *grpc_web),
         (FilterKind::Compression, compression.is_some()),
         (FilterKind::Headers, headers.is_some()),
         (FilterKind::CircuitBreaker, breaker.is_some()),
@@ -36,6 +41,7 @@ pub(super) fn configured(route: &Route) -> impl Iterator<Item = FilterKind> {
     ]
     .into_iter()
     .filter_map(|(kind, there)| there.then_some(kind))
+    .collect()
 }
 
 impl Telling<'_> {
@@ -74,6 +80,13 @@ impl Telling<'_> {
         }
         for limit in &route.guard.limits {
             self.rate_limit(limit, routed)?;
+        }
+        if chain.grpc_web {
+            let detail = match Call::of(&routed.parts) {
+                Some(Call::Web | Call::WebText) => "is translated to gRPC",
+                Some(Call::Grpc) | None => "is no call of gRPC-Web",
+            };
+            self.filter(FilterKind::GrpcWeb, Says::Pass, detail.to_owned());
         }
         if chain.compression.is_some() {
             let detail = match Compression::negotiate(&routed.parts.headers) {

@@ -334,8 +334,7 @@ impl<'a> Telling<'a> {
         let mut routed =
             Routed { parts: parts.clone(), inbound, client, host, path: &path, caller: Who::Known(None) };
         self.filters(route, &mut routed)?;
-        self.destination(route, &routed)?;
-        Ok(route.upstream.name.to_string())
+        self.destination(route, &routed)
     }
 
     fn path(&mut self) -> Result<String, End> {

@@ -157,7 +157,7 @@ fn without_a_route_those_of_other_hosts_are_named() {
 fn a_breaker_and_targets_are_told_with_their_state() {
     let table = with(json!([{"circuit_breaker": {"threshold": 5, "timeout": "30s", "scope": "target"}}]));
     let route = &table.routes[0];
-    let breakers: Vec<_> = route.guard.breakers().map(|(_, breaker)| breaker).collect();
+    let breakers: Vec<_> = route.breakers().map(|(_, breaker)| breaker).collect();
     breakers[0].hold(Some(Hold::Open), MOMENT.now);
     let told = ask(&table, "GET /");
     assert_eq!(verdict(&told), "to all");
@@ -168,7 +168,7 @@ fn a_breaker_and_targets_are_told_with_their_state() {
     breakers[1].hold(Some(Hold::Open), MOMENT.now);
     assert_eq!(verdict(&ask(&table, "GET /")), "503 circuit_open");
     breakers[1].hold(Some(Hold::Closed), MOMENT.now);
-    route.upstream.targets[1].state.set_drained(true, MOMENT.now);
+    route.backends[0].upstream.targets[1].state.set_drained(true, MOMENT.now);
     let told = ask(&table, "GET /");
     assert_eq!(verdict(&told), "503 circuit_open");
     assert_eq!(told.destination.unwrap().targets[1].state, "drained");
@@ -209,6 +209,39 @@ fn a_token_whose_key_is_not_there_depends_on_its_issuer() {
         "{told:?}"
     );
     assert_eq!(table.key_sets.all()[0].view().fetches, 0);
+}
+
+#[test]
+fn a_split_is_told_with_its_shares_and_what_decides() {
+    let table = table(json!({
+        "upstreams": [
+            {"name": "users", "targets": [{"addr": "http://10.0.0.7:80"}]},
+            {"name": "canary", "targets": [{"addr": "http://10.0.0.8:80"}]},
+        ],
+        "routes": [
+            {"name": "by-weight", "prefix": "/", "split": [
+                {"upstream": "canary", "weight": 5, "when": [{"header": "X-Canary", "value": "1"}, {"cookie": "canary", "value": "always"}]},
+                {"upstream": "users", "weight": 95},
+            ]},
+            {"name": "by-key", "prefix": "/key", "hash_on": "header:X-User", "split": [
+                {"upstream": "users", "weight": 0}, {"upstream": "canary", "weight": 1},
+            ]},
+        ],
+    }));
+    for (line, upstream, why) in [
+        ("GET /", "users", "by weight, of 100: canary 5, users 95; told for users"),
+        ("GET / x-canary: 1", "canary", "canary: the header x-canary is 1"),
+        ("GET / cookie: a=b; canary=always", "canary", "canary: the cookie canary is always"),
+        ("GET / x-canary: 2", "users", "by weight, of 100: canary 5, users 95; told for users"),
+        ("GET /key x-user: alice", "canary", "canary, by its key"),
+    ] {
+        let told = ask(&table, line);
+        assert_eq!(verdict(&told), format!("to {upstream}"), "{line}");
+        assert_eq!(step(&told, "split"), (Says::Pass, why.to_owned()), "{line}");
+        assert_eq!(told.destination.unwrap().upstream, upstream, "{line}");
+    }
+    table.routes[0].backends[0].upstream.targets[0].state.set_drained(true, MOMENT.now);
+    assert_eq!(verdict(&ask(&table, "GET / x-canary: 1")), "503 no_target");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod compression;
 pub mod concurrency;
 pub mod cors;
 pub mod forward_auth;
+pub mod grpc_web;
 pub mod headers;
 pub mod ip;
 pub mod logging;
@@ -56,6 +57,8 @@ pub enum FilterConfig {
     BodyLimit(body_limit::BodyLimitConfig),
     /// Smaller responses for clients that can read them.
     Compression(compression::CompressionConfig),
+    /// gRPC-Web in front of targets that speak gRPC.
+    GrpcWeb(grpc_web::GrpcWebConfig),
     /// Changes to the headers.
     Headers(headers::HeadersConfig),
     /// Under which header a request has its id.
@@ -83,6 +86,7 @@ pub enum FilterKind {
     Authorize,
     BodyLimit,
     Compression,
+    GrpcWeb,
     Headers,
     RequestId,
     Logging,
@@ -105,6 +109,7 @@ impl FilterKind {
             Self::Authorize => "authorize",
             Self::BodyLimit => "body_limit",
             Self::Compression => "compression",
+            Self::GrpcWeb => "grpc_web",
             Self::Headers => "headers",
             Self::RequestId => "request_id",
             Self::Logging => "logging",
@@ -134,6 +139,7 @@ impl FilterConfig {
             Self::Authorize(_) => FilterKind::Authorize,
             Self::BodyLimit(_) => FilterKind::BodyLimit,
             Self::Compression(_) => FilterKind::Compression,
+            Self::GrpcWeb(_) => FilterKind::GrpcWeb,
             Self::Headers(_) => FilterKind::Headers,
             Self::RequestId(_) => FilterKind::RequestId,
             Self::Logging(_) => FilterKind::Logging,
@@ -159,7 +165,7 @@ impl FilterConfig {
             Self::RateLimit(config) => config.check(),
             Self::Retry(config) => config.check(),
             Self::Logging(config) => config.check(),
-            Self::Metrics(_) => Ok(()),
+            Self::Metrics(_) | Self::GrpcWeb(_) => Ok(()),
             Self::Tracing(config) => config.check(),
         }
     }
@@ -180,6 +186,7 @@ impl From<&FilterConfig> for v1::Filter {
             FilterConfig::Authorize(config) => Kind::Authorize(config.into()),
             FilterConfig::BodyLimit(config) => Kind::BodyLimit(config.into()),
             FilterConfig::Compression(config) => Kind::Compression(config.into()),
+            FilterConfig::GrpcWeb(config) => Kind::GrpcWeb(config.into()),
             FilterConfig::Headers(config) => Kind::Headers(config.into()),
             FilterConfig::RequestId(config) => Kind::RequestId(config.into()),
             FilterConfig::Logging(config) => Kind::Logging(config.into()),
@@ -208,6 +215,7 @@ impl TryFrom<v1::Filter> for FilterConfig {
             Some(Kind::Authorize(wire)) => wire.try_into().map(Self::Authorize),
             Some(Kind::BodyLimit(wire)) => wire.try_into().map(Self::BodyLimit),
             Some(Kind::Compression(wire)) => wire.try_into().map(Self::Compression),
+            Some(Kind::GrpcWeb(wire)) => Ok(Self::GrpcWeb(wire.into())),
             Some(Kind::Headers(wire)) => wire.try_into().map(Self::Headers),
             Some(Kind::RequestId(wire)) => wire.try_into().map(Self::RequestId),
             Some(Kind::Logging(wire)) => wire.try_into().map(Self::Logging),

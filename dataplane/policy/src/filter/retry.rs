@@ -13,6 +13,7 @@
 
 use crate::config::leaf::{ByteSize, Duration, Fault, Method, Percent, text_leaf};
 use crate::config::wire::{millis, parse_all, texts};
+use crate::grpc::GrpcStatus;
 use proto::v1;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct RetryConfig {
     /// Attempts after the first, 1 to 10.
     #[schemars(range(min = 1, max = 10))]
     pub max_retries: u32,
-    /// Default: 502, 503, 504 and `connect_failure`.
+    /// Default: 502, 503, 504 and `connect_failure`. A status of gRPC is meant for calls, whatever `methods` says.
     #[serde(default = "default_retry_on")]
     pub retry_on: Vec<RetryOn>,
     /// How long one attempt may take until the head of its response, the connecting included: 504. Default: as long as
@@ -74,6 +75,8 @@ pub enum RetryOn {
     Timeout,
     /// The target refused the stream before doing anything with it (HTTP/2).
     RefusedStream,
+    /// A gRPC call that ends so, before anything else of its response has come.
+    Call(GrpcStatus),
 }
 
 const NAMES: [(&str, RetryOn); 4] = [
@@ -86,9 +89,9 @@ const NAMES: [(&str, RetryOn); 4] = [
 text_leaf!(
     RetryOn,
     "a status or a kind of failure",
-    "A status from 400 to 599, or one of `connect_failure`, `reset`, `timeout` and `refused_stream`.",
+    "A status from 400 to 599, one of `connect_failure`, `reset`, `timeout` and `refused_stream`, or a status of gRPC such as `unavailable`.",
     "type": ["string", "integer"],
-    "pattern": "^([45][0-9][0-9]|connect_failure|reset|timeout|refused_stream)$",
+    "pattern": "^([45][0-9][0-9]|[a-z_]+)$",
     "minimum": 400,
     "maximum": 599
 );
@@ -170,10 +173,13 @@ impl FromStr for RetryOn {
         if let Some((_, found)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*found);
         }
+        if let Some(status) = GrpcStatus::from_word(text).filter(|status| *status != GrpcStatus::Ok) {
+            return Ok(Self::Call(status));
+        }
         match text.parse() {
             Ok(status @ 400..=599) if text.len() == 3 => Ok(Self::Status(status)),
             _ => Err(Fault::new(format!("`{text}` is nothing to retry on")).help(
-                "write a status from 400 to 599, `connect_failure`, `reset`, `timeout` or `refused_stream`",
+                "write a status from 400 to 599, `connect_failure`, `reset`, `timeout`, `refused_stream`, or a status of gRPC such as `unavailable`",
             )),
         }
     }
@@ -187,6 +193,7 @@ impl fmt::Display for RetryOn {
             Self::Reset => f.write_str("reset"),
             Self::Timeout => f.write_str("timeout"),
             Self::RefusedStream => f.write_str("refused_stream"),
+            Self::Call(status) => f.write_str(status.word()),
         }
     }
 }

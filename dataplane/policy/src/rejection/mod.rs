@@ -9,6 +9,7 @@ mod quota;
 pub use challenge::{Cause, Challenge};
 pub use quota::{Limited, QuotaHeaders};
 
+use crate::grpc::GrpcStatus;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use quota::retry_header;
@@ -106,13 +107,15 @@ pub enum Rejection {
     TryTimeout,
     /// The whole exchange took longer than the route's `timeout`.
     RouteTimeout,
+    /// A call took longer than the client's `grpc-timeout`.
+    DeadlineExceeded,
     /// A defect of ours; the log has the details.
     Internal,
 }
 
 impl Rejection {
     /// One of each, for tests and for metrics that start at zero.
-    pub const ALL: [Rejection; 40] = [
+    pub const ALL: [Rejection; 41] = [
         Rejection::MalformedRequest,
         Rejection::PlainText,
         Rejection::InvalidHost,
@@ -152,6 +155,7 @@ impl Rejection {
         Rejection::ResponseTimeout,
         Rejection::TryTimeout,
         Rejection::RouteTimeout,
+        Rejection::DeadlineExceeded,
         Rejection::Internal,
     ];
 
@@ -367,6 +371,12 @@ impl Rejection {
                 "http_response_timeout",
                 "the exchange took longer than this route allows",
             ),
+            R::DeadlineExceeded => (
+                S::GATEWAY_TIMEOUT,
+                "deadline_exceeded",
+                "http_response_timeout",
+                "the call took longer than its client would wait",
+            ),
             R::Internal => (
                 S::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -394,6 +404,49 @@ impl Rejection {
     /// One sentence for the client; nothing internal.
     pub const fn title(&self) -> &'static str {
         self.facts().3
+    }
+
+    /// What it is to a gRPC client. Where gRPC maps an HTTP status to a status of calls it is that, but that what was
+    /// refused for being too much is `RESOURCE_EXHAUSTED`, and what was too late `DEADLINE_EXCEEDED`.
+    pub const fn grpc_status(&self) -> GrpcStatus {
+        use GrpcStatus as G;
+        use Rejection as R;
+        match self {
+            R::MalformedRequest
+            | R::InvalidHost
+            | R::InvalidTarget
+            | R::InvalidFraming
+            | R::InvalidHeader
+            | R::UnsupportedTransferEncoding
+            | R::ExpectationFailed
+            | R::PlainText
+            | R::Loop
+            | R::Internal => G::Internal,
+            R::NoRoute | R::MethodNotAllowed { .. } | R::MethodNotServed => G::Unimplemented,
+            R::Unauthenticated { .. } => G::Unauthenticated,
+            R::Forbidden | R::AddressDenied | R::UpgradeRefused => G::PermissionDenied,
+            R::BodyTooLarge | R::TargetTooLong | R::HeadTooLarge | R::RateLimited(_) => G::ResourceExhausted,
+            R::AuthUnavailable
+            | R::ConnectFailed
+            | R::NameUnresolved
+            | R::TlsFailed
+            | R::TlsCertificate
+            | R::UpstreamReset
+            | R::StreamRefused
+            | R::InvalidResponse
+            | R::NoTarget
+            | R::NoHealthyTarget
+            | R::CircuitOpen { .. }
+            | R::ConcurrencyLimited
+            | R::PoolExhausted
+            | R::TooManyConnections => G::Unavailable,
+            R::RequestTimeout
+            | R::ConnectTimeout
+            | R::ResponseTimeout
+            | R::TryTimeout
+            | R::RouteTimeout
+            | R::DeadlineExceeded => G::DeadlineExceeded,
+        }
     }
 
     /// Position in [`Rejection::ALL`], for counters in an array.

@@ -5,6 +5,7 @@ mod budget;
 
 use crate::clock::Now;
 use crate::filter::retry::{RetryConfig, RetryOn};
+use crate::grpc::GrpcStatus;
 use crate::outcome::Outcome;
 use backoff::Backoff;
 pub use backoff::ceiling;
@@ -92,7 +93,9 @@ impl RetryPolicy {
         if !self.retry_on.iter().any(|on| covers(*on, outcome)) {
             return Err(NoRetry::NotWanted);
         }
-        if !unsent && !self.repeats(method) {
+        // every call is a POST: whoever names a status of calls means that they may be made again
+        let repeats = matches!(outcome, Outcome::Call(_)) || self.repeats(method);
+        if !unsent && !repeats {
             return Err(NoRetry::Method);
         }
         if attempts_made > self.max_retries {
@@ -111,9 +114,10 @@ impl RetryPolicy {
         self.per_try_timeout
     }
 
-    /// How much of a body of such a request to keep; nothing of one that is never sent twice.
-    pub fn max_body(&self, method: &Method) -> usize {
-        if self.repeats(method) { self.max_body } else { 0 }
+    /// How much of a body of such a request to keep; nothing of one that is never sent twice. `call`: it is a gRPC call.
+    pub fn max_body(&self, method: &Method, call: bool) -> usize {
+        let repeats_calls = || self.retry_on.iter().any(|on| matches!(on, RetryOn::Call(_)));
+        if self.repeats(method) || (call && repeats_calls()) { self.max_body } else { 0 }
     }
 
     /// What there is to see.
@@ -133,13 +137,21 @@ impl RetryPolicy {
 /// Whether an outcome is what an entry of `retry_on` means. A status also stands for the failures that the gateway
 /// itself would answer so.
 fn covers(on: RetryOn, outcome: Outcome) -> bool {
+    use GrpcStatus as G;
     match outcome {
         Outcome::Response(status) => on == RetryOn::Status(status.as_u16()),
+        Outcome::Call(status) => on == RetryOn::Call(status),
         // 504 where the connecting timed out
-        Outcome::ConnectFailure => matches!(on, RetryOn::ConnectFailure | RetryOn::Status(502..=504)),
-        Outcome::Reset => matches!(on, RetryOn::Reset | RetryOn::Status(502)),
-        Outcome::RefusedStream => matches!(on, RetryOn::RefusedStream | RetryOn::Status(503)),
-        Outcome::Timeout => matches!(on, RetryOn::Timeout | RetryOn::Status(504)),
+        Outcome::ConnectFailure => {
+            matches!(on, RetryOn::ConnectFailure | RetryOn::Status(502..=504) | RetryOn::Call(G::Unavailable))
+        }
+        Outcome::Reset => matches!(on, RetryOn::Reset | RetryOn::Status(502) | RetryOn::Call(G::Unavailable)),
+        Outcome::RefusedStream => {
+            matches!(on, RetryOn::RefusedStream | RetryOn::Status(503) | RetryOn::Call(G::Unavailable))
+        }
+        Outcome::Timeout => {
+            matches!(on, RetryOn::Timeout | RetryOn::Status(504) | RetryOn::Call(G::DeadlineExceeded))
+        }
     }
 }
 

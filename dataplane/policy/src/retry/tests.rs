@@ -39,6 +39,9 @@ fn covered(on: &str) -> Vec<Outcome> {
         Outcome::Reset,
         Outcome::Timeout,
         Outcome::RefusedStream,
+        Outcome::Call(GrpcStatus::Unavailable),
+        Outcome::Call(GrpcStatus::Internal),
+        Outcome::Call(GrpcStatus::Ok),
     ];
     let on = on.parse().expect("a failure");
     outcomes.into_iter().filter(|outcome| covers(on, *outcome)).collect()
@@ -56,6 +59,13 @@ fn a_status_includes_what_the_gateway_itself_would_answer_so() {
     assert_eq!(covered("reset"), [Outcome::Reset]);
     assert_eq!(covered("timeout"), [Outcome::Timeout]);
     assert_eq!(covered("refused_stream"), [Outcome::RefusedStream]);
+    let call = Outcome::Call;
+    assert_eq!(
+        covered("unavailable"),
+        [Outcome::ConnectFailure, Outcome::Reset, Outcome::RefusedStream, call(GrpcStatus::Unavailable)]
+    );
+    assert_eq!(covered("deadline_exceeded"), [Outcome::Timeout]);
+    assert_eq!(covered("internal"), [call(GrpcStatus::Internal)]);
 }
 
 #[test]
@@ -83,8 +93,19 @@ fn a_post_goes_out_twice_only_if_nothing_of_it_went_out_once() {
     assert_eq!(post(Outcome::Reset, false), Err(NoRetry::Method));
     assert_eq!(post(Outcome::Response(StatusCode::BAD_GATEWAY), false), Err(NoRetry::Method));
     assert!(post(Outcome::ConnectFailure, true).is_ok());
-    assert_eq!(policy.max_body(&Method::POST), 0, "no memory for what is not sent again");
-    assert_eq!(policy.max_body(&Method::PUT), 1000);
+    assert_eq!(policy.max_body(&Method::POST, true), 0, "no memory for what is not sent again");
+    assert_eq!(policy.max_body(&Method::PUT, false), 1000);
+}
+
+#[test]
+fn a_call_is_made_again_by_its_status_though_it_is_a_post() {
+    let policy = RetryPolicy::new(&config(&["unavailable"]));
+    let post = |outcome| policy.next(1, outcome, &Method::POST, false, NOW);
+    assert!(post(Outcome::Call(GrpcStatus::Unavailable)).is_ok());
+    assert_eq!(post(Outcome::Call(GrpcStatus::Internal)), Err(NoRetry::NotWanted));
+    assert_eq!(post(Outcome::Reset), Err(NoRetry::Method), "nobody knows what the target has done");
+    assert_eq!(policy.max_body(&Method::POST, true), 1000);
+    assert_eq!(policy.max_body(&Method::POST, false), 0);
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct Chain {
     pub authorize: Option<Authorize>,
     /// How large a body may be; `max_body_bytes` of the listener holds as well.
     pub body_limit: Option<u64>,
+    /// Before what may look at the head that the target gets.
+    pub grpc_web: bool,
     /// The response, before headers are changed that may say more of it.
     pub compression: Option<Compression>,
     /// Last, for they may name whatever the others found out.
@@ -86,6 +88,7 @@ impl Chain {
                 FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Compression(config) => chain.compression = Some(Compression::new(config)),
+                FilterConfig::GrpcWeb(_) => chain.grpc_web = true,
                 FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
                 // these are the edge's
                 FilterConfig::RequestId(_)

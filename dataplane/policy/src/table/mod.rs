@@ -1,6 +1,7 @@
 //! The route table: built from a config, all or nothing; building one is what validation means.
 
 mod answer;
+mod backend;
 mod chain;
 mod check;
 mod guard;
@@ -10,24 +11,31 @@ mod warn;
 
 use crate::auth::CredentialParameters;
 use crate::auth::jwt::KeySets;
+use crate::breaker::Breaker;
+use crate::concurrency::Concurrency;
 use crate::config::{GatewayConfig, RouteConfig, ServerConfig, UpstreamConfig};
 use crate::diagnostic::Problem;
 use crate::filter::cors::Cors;
 use crate::filter::tracing::TracingConfig;
 use crate::headers::Host;
+use crate::mirror::Mirror;
 use crate::rejection::Rejection;
 use crate::router::{Found, Lookup, Router};
-use crate::upstream::Upstream;
+use crate::split::Split;
+use crate::upstream::{Target, Upstream};
 use foldhash::fast::RandomState;
 use guard::Guards;
+use http::HeaderMap;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use answer::Answer;
+pub use backend::Backend;
 pub use chain::{Chain, Edge};
 pub use guard::{Guard, Kept, Limit, Reach, Scoped};
 pub use listener::Listener;
@@ -81,13 +89,17 @@ pub struct Route {
     pub websocket_idle_timeout: Option<Duration>,
     /// The whole exchange.
     pub timeout: Option<Duration>,
-    /// Where it goes; without targets where the gateway answers.
-    pub upstream: Arc<Upstream>,
+    /// Where it goes: one, or one for each share of its split; without targets where the gateway answers.
+    pub backends: Box<[Backend]>,
+    /// Which of several it goes to.
+    pub split: Option<Arc<Split>>,
+    /// Where copies of its requests go.
+    pub mirror: Option<Arc<Mirror>>,
     /// What the gateway answers by itself, if nothing is sent on.
     pub answer: Option<Answer>,
     /// What its requests go through first.
     pub chain: Chain,
-    /// What protects its targets.
+    /// What protects all of its backends together.
     pub guard: Guard,
 }
 
@@ -204,15 +216,27 @@ impl Route {
         key_sets: &KeySets,
         before: Option<&Route>,
     ) -> Self {
-        let upstream = match config.upstream.as_deref().and_then(|name| upstreams.get(name)) {
-            Some(shared) => shared,
-            None if config.answers_itself() => Arc::new(Upstream::build(config.inline_upstream(), None)),
-            None => upstreams.add(config.inline_upstream()),
-        };
+        let mirror = config.mirror.as_ref().and_then(|config| {
+            let before = before.and_then(|before| before.mirror.as_deref());
+            Some(Arc::new(Mirror::build(config, upstreams.get(&config.upstream)?, before)))
+        });
+        let mut named: Vec<_> = config
+            .upstream
+            .iter()
+            .chain(config.split.iter().map(|share| &share.upstream))
+            .filter_map(|name| upstreams.get(name))
+            .collect();
+        if named.is_empty() {
+            named.push(match config.answers_itself() {
+                true => Arc::new(Upstream::build(config.inline_upstream(), None)),
+                false => upstreams.add(config.inline_upstream()),
+            });
+        }
         Self {
             name: config.name.as_str().into(),
             rewrite: Rewrite::build(config),
             answer: Answer::build(config),
+            mirror,
             preserve_host: config.preserve_host,
             websocket: config.websocket,
             websocket_idle_timeout: Some(config.websocket_idle_timeout.get()).filter(|time| !time.is_zero()),
@@ -224,9 +248,29 @@ impl Route {
                 services,
                 key_sets,
             ),
-            guard: guards.build(config, &upstream, before),
-            upstream,
+            guard: guards.build(config, before),
+            backends: guards.backends(config, named, before),
+            split: Split::build(
+                &config.split,
+                config.hash_on.as_ref(),
+                before.and_then(|before| before.split.as_ref()),
+            ),
         }
+    }
+
+    /// The position of the backend that takes a request; `path` is the normalised one.
+    pub fn choose(&self, headers: &HeaderMap, client: IpAddr, path: &str) -> usize {
+        self.split.as_ref().map_or(0, |split| split.choose(headers, client, path))
+    }
+
+    /// Every breaker, with its target if it covers only that.
+    pub fn breakers(&self) -> impl Iterator<Item = (Option<&Target>, &Arc<Breaker>)> {
+        backend::each(&self.backends, |backend| backend.breaker.as_ref().map(|kept| &kept.running))
+    }
+
+    /// Every concurrency limit, with its target if it covers only that.
+    pub fn concurrency_limits(&self) -> impl Iterator<Item = (Option<&Target>, &Arc<Concurrency>)> {
+        backend::each(&self.backends, |backend| backend.concurrency.as_ref().map(|kept| &kept.running))
     }
 }
 

@@ -33,8 +33,8 @@ fn routes_share_a_named_upstream_and_own_an_inline_one() {
     let table = table(TWO_ROUTES, None);
     let names: Vec<_> = table.upstreams.iter().map(|upstream| &*upstream.name).collect();
     assert_eq!(names, ["shared", "b"]);
-    assert!(Arc::ptr_eq(&table.routes[0].upstream, &table.upstreams[0]));
-    assert!(Arc::ptr_eq(&table.routes[1].upstream, &table.upstreams[1]));
+    assert!(Arc::ptr_eq(&table.routes[0].backends[0].upstream, &table.upstreams[0]));
+    assert!(Arc::ptr_eq(&table.routes[1].backends[0].upstream, &table.upstreams[1]));
     assert_eq!(table.upstreams[0].targets[0].authority, "10.0.0.1");
 }
 

@@ -1,6 +1,6 @@
 //! What a config may say, but hardly means.
 
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, RouteConfig};
 use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, ConfigPath, Place, Problem};
 use crate::filter::FilterConfig;
@@ -43,14 +43,17 @@ pub(crate) fn warnings(config: &GatewayConfig) -> Vec<Problem> {
         .collect()
 }
 
+fn used(route: &RouteConfig) -> impl Iterator<Item = &str> {
+    route.upstream_names().chain(route.mirror.iter().map(|mirror| &*mirror.upstream))
+}
+
 fn unused_upstreams(config: &GatewayConfig) -> impl Iterator<Item = Problem> {
-    let used: HashSet<&str, RandomState> =
-        config.routes.iter().filter_map(|route| route.upstream.as_deref()).collect();
+    let used: HashSet<&str, RandomState> = config.routes.iter().flat_map(used).collect();
     let upstreams = config.upstreams.iter().enumerate();
     upstreams.filter(move |(_, upstream)| !used.contains(upstream.name.as_str())).map(|(at, upstream)| {
         let message = format!("no route uses the upstream `{}`", upstream.name);
         Problem::new(Code::UNUSED_UPSTREAM, Place::Root.key("upstreams").index(at).key("name"), message)
-            .help("remove it, or name it in a route's `upstream`")
+            .help("remove it, or name it in a route's `upstream`, `split` or `mirror`")
     })
 }
 

@@ -93,7 +93,7 @@ fn reset(revision: u64) -> Orders {
 impl Fixture {
     fn breaker(&self) -> Arc<policy::breaker::Breaker> {
         let table = self.gateway.table().unwrap();
-        table.routes[0].guard.breakers().next().unwrap().1.clone()
+        table.routes[0].breakers().next().unwrap().1.clone()
     }
 
     fn told(&self) -> proto::v1::BreakerStatus {

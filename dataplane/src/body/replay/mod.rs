@@ -4,7 +4,7 @@
 //! made, its body gives an error: it can take no frame from the client that the next one needs, and it can never pass
 //! for complete.
 
-use super::request::{RequestBody, Streamed};
+use super::request::{Handling, RequestBody, Streamed};
 use super::{BodyError, ClientBody};
 use crate::connection::session::Session;
 use bytes::Bytes;
@@ -56,8 +56,8 @@ struct Shared<S> {
 
 impl Replay {
     /// The client's body; up to `max` bytes of it are kept.
-    pub(crate) fn new(incoming: ClientBody, session: &Rc<Session>, max: usize) -> Self {
-        match Streamed::new(incoming, session) {
+    pub(crate) fn new(incoming: ClientBody, session: &Rc<Session>, max: usize, with: Handling) -> Self {
+        match Streamed::new(incoming, session, with) {
             Some(source) => Self::of(source, max),
             None => Self { shared: None },
         }

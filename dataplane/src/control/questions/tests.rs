@@ -95,9 +95,16 @@ fn a_route(rng: &mut Rng, at: usize, targets: &[String]) -> Value {
     if key == "prefix" && rng.bool() {
         route["strip_prefix"] = true.into();
     }
-    match rng.u8(..8) {
+    match rng.u8(..10) {
         0 => route["redirect"] = json!({"to": "https://{host}{path}"}),
         1 => route["respond"] = json!({"status": one(rng, &[200, 503]), "body": "later"}),
+        // whose turn it is would be another matter
+        2 | 3 => {
+            route["split"] = json!([
+                {"upstream": "first", "weight": 0, "when": [{"header": "X-Version", "value": "2"}]},
+                {"upstream": "second", "weight": 1},
+            ]);
+        }
         _ => {
             let addrs: Vec<Value> =
                 targets[..rng.usize(1..=targets.len())].iter().map(|addr| json!({"addr": addr})).collect();
@@ -110,7 +117,7 @@ fn a_route(rng: &mut Rng, at: usize, targets: &[String]) -> Value {
             }
         }
     }
-    if route.get("targets").is_none() {
+    if route.get("targets").is_none() && route.get("split").is_none() {
         let needless = ["circuit_breaker", "concurrency", "retry"];
         if let Some(filters) = route["filters"].as_array_mut() {
             filters.retain(|filter| needless.iter().all(|kind| filter.get(kind).is_none()));
@@ -142,7 +149,12 @@ fn a_table(rng: &mut Rng, targets: &[String]) -> RouteTable {
     for at in 0..rng.usize(1..7) {
         let route = a_route(rng, at, targets);
         routes.push(route.clone());
-        let config = json!({"server": server, "routes": routes, "global_filters": global});
+        let upstreams = json!([
+            {"name": "first", "targets": [{"addr": targets[0]}]},
+            {"name": "second", "targets": [{"addr": targets[1]}]},
+        ]);
+        let config =
+            json!({"server": server, "upstreams": upstreams, "routes": routes, "global_filters": global});
         let config: GatewayConfig =
             serde_json::from_value(config).unwrap_or_else(|error| panic!("{error}: {route}"));
         match RouteTable::build(&config, None) {
@@ -162,20 +174,23 @@ fn unsettle(table: &RouteTable, rng: &mut Rng) -> Vec<policy::concurrency::Slot>
     let mut slots = Vec::new();
     let now = clock::now();
     for route in &table.routes {
-        for (_, breaker) in route.guard.breakers() {
+        for (_, breaker) in route.breakers() {
             match rng.u8(..4) {
                 0 => breaker.hold(Some(Hold::Open), now),
                 1 => breaker.hold(Some(Hold::Closed), now),
                 _ => {}
             }
         }
-        for (_, limit) in route.guard.concurrency_limits() {
+        for (_, limit) in route.concurrency_limits() {
             if rng.u8(..3) == 0 {
                 slots.extend(std::iter::from_fn(|| limit.try_acquire()));
             }
         }
-        for target in &route.upstream.targets {
-            match (rng.u8(..4), route.upstream.thresholds()) {
+        let upstreams = route.backends.iter().map(|backend| &backend.upstream);
+        for (upstream, target) in
+            upstreams.flat_map(|one| one.targets.iter().map(move |target| (one, target)))
+        {
+            match (rng.u8(..4), upstream.thresholds()) {
                 (0, _) => target.state.set_drained(true, now),
                 (1, Some(thresholds)) => {
                     for _ in 0..10 {
@@ -292,11 +307,11 @@ fn counts(served: &Served) -> Vec<u64> {
             let view = limit.running.view(now);
             counts.extend([view.passed, view.delayed, view.limited, view.would_limit, view.keys]);
         }
-        for (_, breaker) in route.guard.breakers() {
+        for (_, breaker) in route.breakers() {
             let view = breaker.view(now);
             counts.extend([view.refused, view.would_refuse, view.opened]);
         }
-        for (_, limit) in route.guard.concurrency_limits() {
+        for (_, limit) in route.concurrency_limits() {
             let view = limit.view();
             counts.extend([view.in_flight.into(), view.refused, view.waited, view.queued.into()]);
         }
@@ -373,7 +388,8 @@ async fn compare(served: &Served, asked: &Asked) -> Result<bool, TestCaseError> 
     let local = match &told.verdict {
         Verdict::Forward { upstream, .. } => {
             prop_assert_eq!((status, remembered.reason.as_str()), (200, ""), "{}", &context);
-            prop_assert_eq!(upstream, &remembered.route, "{}", &context);
+            let destination = told.destination.as_ref().map(|to| &to.upstream);
+            prop_assert_eq!(Some(upstream), destination, "{}", &context);
             let candidates =
                 told.destination.iter().flat_map(|to| &to.targets).filter(|target| target.candidate);
             let candidates: Vec<&str> =

@@ -156,9 +156,15 @@ impl Drop for Sink {
     }
 }
 
+/// Where it went. A route's own targets are an upstream of the route's name, which is told already.
+fn upstream<'a>(of: &Exchanged<'a>) -> Option<&'a str> {
+    let (route, upstream) = (of.route?, of.upstream?);
+    Some(&*upstream.name).filter(|name| !of.tries.is_empty() && **name != *route.name)
+}
+
 fn record<'a>(of: &Exchanged<'a>, query: Option<&'a str>) -> Record<'a> {
     let last = of.tries.last();
-    let targets = of.route.map_or(&[][..], |route| &route.upstream.targets);
+    let targets = of.upstream.map_or(&[][..], |upstream| &upstream.targets);
     Record {
         unix_nanos: of.unix_nanos,
         duration: of.duration,
@@ -174,8 +180,9 @@ fn record<'a>(of: &Exchanged<'a>, query: Option<&'a str>) -> Record<'a> {
         client_certificate: of.client_certificate,
         config_version: of.table.map_or(0, |table| table.version),
         route: of.route.map(|route| &*route.name),
+        upstream: upstream(of),
         target: last.and_then(|last| targets.get(last.target)).map(|target| &target.addr),
-        upstream: last.map(|last| match last.ended {
+        upstream_time: last.map(|last| match last.ended {
             TryEnd::Status(_) | TryEnd::Failed(_) => last.took,
             // until the client left
             TryEnd::Abandoned => of.duration.saturating_sub(last.began.saturating_duration_since(of.began)),
@@ -183,6 +190,7 @@ fn record<'a>(of: &Exchanged<'a>, query: Option<&'a str>) -> Record<'a> {
         attempts: of.tries.len() as u32,
         status: of.status,
         reason: of.reason,
+        grpc_status: of.grpc_status,
         error: of.error,
         bytes_in: of.bytes_in,
         bytes_out: of.bytes_out,

@@ -11,7 +11,9 @@ use crate::telemetry::access_log::LineCounts;
 use http::StatusCode;
 use policy::breaker::State;
 use policy::clock::Now;
+use policy::grpc::GrpcStatus;
 use policy::health::HealthState;
+use policy::mirror::Mirrored;
 use policy::upstream::{Target, Upstream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,6 +64,16 @@ fn requests(page: &mut Page, metrics: &Metrics, workers: &[Arc<WorkerCounters>],
     for (name, series) in &routes {
         write_pairs(&mut family, name, series);
     }
+    let help = "gRPC calls that are over, by how they ended.";
+    let mut family = page.family(Kind::Counter, "gateway_grpc_requests_total", help);
+    for (name, series) in &routes {
+        for status in GrpcStatus::ALL {
+            let count: u64 = series.workers.all().map(|one| one.calls.get(status)).sum();
+            if count > 0 {
+                family.sample(&[("route", name), ("grpc_status", status.name())], count);
+            }
+        }
+    }
     let help = "From the first byte of a request to the end of its response, a WebSocket to its end.";
     let mut family = page.family(Kind::Histogram, "gateway_request_duration_seconds", help);
     for (name, series) in &routes {
@@ -85,6 +97,7 @@ fn requests(page: &mut Page, metrics: &Metrics, workers: &[Arc<WorkerCounters>],
             }
         }
     }
+    mirrored(page, &routes);
 
     let active = |worker: &Arc<WorkerCounters>| worker.began.get().saturating_sub(worker.over.get());
     page.family(Kind::Gauge, "gateway_active_requests", "Exchanges that are not over.")
@@ -93,6 +106,20 @@ fn requests(page: &mut Page, metrics: &Metrics, workers: &[Arc<WorkerCounters>],
     let mut family = page.family(Kind::Counter, "gateway_local_responses_total", help);
     for (reason, count) in metrics.reasons.all(workers.iter().map(|worker| &worker.reasons)) {
         family.sample(&[("reason", reason)], count);
+    }
+}
+
+fn mirrored(page: &mut Page, routes: &[(Arc<str>, Arc<RouteSeries>)]) {
+    let help = "Copies of requests to a mirror, by what became of them.";
+    let mut family = page.family(Kind::Counter, "gateway_mirrored_requests_total", help);
+    for (name, series) in routes {
+        let count = |at: usize| series.workers.all().map(|one| one.mirrored[at].get()).sum();
+        let counts: [u64; Mirrored::ALL.len()] = std::array::from_fn(count);
+        if series.has_mirror() || counts.iter().any(|count| *count > 0) {
+            for ((_, outcome), count) in Mirrored::ALL.iter().zip(counts) {
+                family.sample(&[("route", name), ("outcome", outcome)], count);
+            }
+        }
     }
 }
 
@@ -147,8 +174,8 @@ fn breakers(page: &mut Page, serving: &Serving) {
     let mut family = page.family(Kind::Gauge, "gateway_circuit_breaker_state", help);
     let counted = |(at, _): &(usize, _)| serving.series.counts_route(*at);
     for (_, route) in serving.table.routes.iter().enumerate().filter(counted) {
-        for (target, breaker) in route.guard.breakers() {
-            let target = target.and_then(|at| route.upstream.targets.get(at)).map(|one| one.addr.to_string());
+        for (target, breaker) in route.breakers() {
+            let target = target.map(|one| one.addr.to_string());
             let state: u64 = match breaker.state() {
                 State::Closed => 0,
                 State::Open => 1,

@@ -7,10 +7,12 @@ use super::count::{Count, Exemplar, Exemplars, Histogram, PerWorker, zeros};
 use super::pairs::{PairCounts, Pairs};
 use crate::telemetry::{Exchanged, TryEnd};
 use policy::clock::Now;
+use policy::grpc::GrpcStatus;
+use policy::mirror::Mirrored;
 use policy::table::{Route, RouteTable};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long what is gone can still be read: a few scrapes, and a route that was taken out by mistake is back by then.
@@ -36,6 +38,7 @@ pub(super) struct RouteSeries {
     pub(super) workers: PerWorker<OfRoute>,
     limits: AtomicBool,
     retries: AtomicBool,
+    mirror: AtomicBool,
 }
 
 /// What one worker counts of it.
@@ -47,6 +50,23 @@ pub(super) struct OfRoute {
     pub(super) limited: Count,
     pub(super) would_limit: Count,
     pub(super) retries: [Count; RETRY_OUTCOMES.len()],
+    /// In the order of [`Mirrored::ALL`].
+    pub(super) mirrored: [Count; Mirrored::ALL.len()],
+    pub(super) calls: Calls,
+}
+
+/// Calls by how they ended, in the order of [`GrpcStatus::ALL`]; there is no room for any until the first one comes.
+#[derive(Debug, Default)]
+pub(super) struct Calls(OnceLock<Box<[Count; GrpcStatus::ALL.len()]>>);
+
+impl Calls {
+    fn count(&self, status: GrpcStatus) {
+        self.0.get_or_init(|| Box::new(zeros()))[usize::from(status.code())].add_one();
+    }
+
+    pub(super) fn get(&self, status: GrpcStatus) -> u64 {
+        self.0.get().map_or(0, |counts| counts[usize::from(status.code())].get())
+    }
 }
 
 impl Default for OfRoute {
@@ -58,20 +78,28 @@ impl Default for OfRoute {
             limited: Count::default(),
             would_limit: Count::default(),
             retries: zeros(),
+            mirrored: zeros(),
+            calls: Calls::default(),
         }
     }
 }
 
 impl RouteSeries {
     fn new(workers: usize) -> Self {
-        let (limits, retries) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { pairs: Pairs::default(), workers: PerWorker::new(workers), limits, retries }
+        Self {
+            pairs: Pairs::default(),
+            workers: PerWorker::new(workers),
+            limits: AtomicBool::new(false),
+            retries: AtomicBool::new(false),
+            mirror: AtomicBool::new(false),
+        }
     }
 
     /// A limit that has refused nothing yet is shown with its zero.
     fn expect(&self, route: &Route) {
         self.limits.store(!route.guard.limits.is_empty(), Ordering::Relaxed);
         self.retries.store(route.guard.retry.is_some(), Ordering::Relaxed);
+        self.mirror.store(route.mirror.is_some(), Ordering::Relaxed);
     }
 
     pub(super) fn has_limits(&self) -> bool {
@@ -80,6 +108,10 @@ impl RouteSeries {
 
     pub(super) fn has_retries(&self) -> bool {
         self.retries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_mirror(&self) -> bool {
+        self.mirror.load(Ordering::Relaxed)
     }
 }
 
@@ -96,8 +128,8 @@ pub(crate) struct TableSeries {
 #[derive(Debug)]
 pub(super) struct Entry {
     route: Arc<RouteSeries>,
-    /// None where the gateway answers itself.
-    upstream: Option<Arc<UpstreamSeries>>,
+    /// Of each backend; None where the gateway answers itself.
+    upstreams: Box<[Option<Arc<UpstreamSeries>>]>,
 }
 
 impl TableSeries {
@@ -106,6 +138,13 @@ impl TableSeries {
         match route {
             Some(at) => self.routes.get(at)?.as_ref(),
             None => self.unrouted.as_ref(),
+        }
+    }
+
+    /// Counts what became of a copy of a request of a route, on the thread of its worker.
+    pub(crate) fn count_mirrored(&self, route: usize, worker: usize, mirrored: Mirrored) {
+        if let Some(entry) = self.entry(Some(route)) {
+            entry.count_mirrored(worker, mirrored);
         }
     }
 
@@ -124,6 +163,14 @@ impl TableSeries {
 }
 
 impl Entry {
+    /// Counts what became of a copy of a request, on the thread of its worker.
+    pub(super) fn count_mirrored(&self, worker: usize, mirrored: Mirrored) {
+        let at = Mirrored::ALL.iter().position(|(known, _)| *known == mirrored);
+        if let (Some(mine), Some(at)) = (self.route.workers.of(worker), at) {
+            mine.mirrored[at].add_one();
+        }
+    }
+
     /// Counts an exchange that is over, on the thread of its worker.
     pub(super) fn count(&self, worker: usize, of: &Exchanged<'_>) {
         let Some(mine) = self.route.workers.of(worker) else { return };
@@ -133,6 +180,9 @@ impl Entry {
             let unix_millis = of.unix_nanos / 1_000_000 + of.duration.as_millis() as u64;
             let seconds = of.duration.as_secs_f64();
             mine.exemplars.put(bucket, Exemplar { trace_id: trace.trace_id(), seconds, unix_millis });
+        }
+        if let Some(status) = of.grpc_status {
+            mine.calls.count(status);
         }
         if of.would_limit {
             mine.would_limit.add_one();
@@ -148,7 +198,8 @@ impl Entry {
                 mine.retries[outcome(one.ended)].add_one();
             }
             if one.ended != TryEnd::Abandoned
-                && let Some(upstream) = self.upstream.as_ref().and_then(|upstream| upstream.of(worker))
+                && let Some(Some(upstream)) = self.upstreams.get(of.backend)
+                && let Some(upstream) = upstream.of(worker)
             {
                 upstream.observe(one.took);
             }
@@ -193,7 +244,7 @@ impl Registry {
         let unrouted = match table.unrouted.metrics.enabled {
             true => {
                 let route = self.routes.expect(&no_route, || RouteSeries::new(workers));
-                Some(Entry { route, upstream: None })
+                Some(Entry { route, upstreams: Box::default() })
             }
             false => {
                 self.routes.remove(&no_route);
@@ -210,7 +261,9 @@ impl Registry {
         }
         let series = self.routes.expect(&route.name, || RouteSeries::new(workers));
         series.expect(route);
-        Some(Entry { route: series, upstream: self.upstreams.get(&route.upstream.name) })
+        let upstreams =
+            route.backends.iter().map(|backend| self.upstreams.get(&backend.upstream.name)).collect();
+        Some(Entry { route: series, upstreams })
     }
 
     /// What has been gone for long enough.
@@ -224,7 +277,9 @@ impl Registry {
 fn shown_upstreams(table: &RouteTable) -> Box<[bool]> {
     let mut used: HashMap<&str, bool> = HashMap::new();
     for route in &table.routes {
-        *used.entry(&route.upstream.name).or_default() |= route.chain.edge.metrics.enabled;
+        for backend in &route.backends {
+            *used.entry(&backend.upstream.name).or_default() |= route.chain.edge.metrics.enabled;
+        }
     }
     let shown = |name| used.get(name).copied().unwrap_or(table.unrouted.metrics.enabled);
     table.upstreams.iter().map(|upstream| shown(&*upstream.name)).collect()

@@ -145,7 +145,7 @@ impl Slot {
     }
 
     fn write_try(&mut self, one: &Try, of: &Exchanged<'_>) {
-        if let Some(target) = of.route.and_then(|route| route.upstream.targets.get(one.target)) {
+        if let Some(target) = of.upstream.and_then(|upstream| upstream.targets.get(one.target)) {
             let bytes = target.authority.as_bytes();
             self.texts.extend_from_slice(&bytes[..bytes.len().min(LONGEST)]);
         }

@@ -24,6 +24,7 @@ fn exchanged<'a>(table: &'a RouteTable, request_id: &'a str, began: Instant) -> 
         request_id,
         route_at: Some(0),
         route: table.routes.first(),
+        upstream: table.routes.first().map(|route| &*route.backends[0].upstream),
         ..test_support::exchanged(began)
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn failed_midway(of: &Exchanged<'_>) -> bool {
 fn client(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>, at: usize, one: &Try) {
     ids(span, trace, one.span, trace.context.span_id, PARENT_IS_KNOWN);
     let (method, attribute) = known_method(of.method).map_or(OTHER, |known| (known, known));
-    let upstream = of.route.map(|route| &route.upstream);
+    let upstream = of.upstream;
     title(span, CLIENT, method, upstream.map(|upstream| &*upstream.name));
     let since = one.began.saturating_duration_since(of.began).as_nanos() as u64;
     let began = of.unix_nanos.saturating_add(since);

@@ -38,6 +38,7 @@ fn exchanged<'a>(table: &'a RouteTable, tries: &'a [Try], trace: &'a Trace, bega
         consumer: Some("alice"),
         route_at: Some(0),
         route: table.routes.first(),
+        upstream: table.routes.first().map(|route| &*route.backends[0].upstream),
         tries,
         bytes_out: 12,
         trace: Some(trace),

@@ -26,8 +26,11 @@ pub struct Route {
     pub methods: Vec<String>,
     /// Header and query conditions: `header X-Version=2`.
     pub conditions: Vec<String>,
-    /// Where it goes; empty where the gateway answers.
+    /// Where it goes; empty where the gateway answers, and where a split says it.
     pub upstream: String,
+    /// Between which upstreams it is split.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<Share>,
     /// What the gateway answers without any target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
@@ -36,6 +39,14 @@ pub struct Route {
     pub targets: usize,
     pub state: State,
     pub reason: String,
+}
+
+/// The share of an upstream.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    pub upstream: String,
+    pub weight: u32,
 }
 
 /// In the order of the config.
@@ -56,28 +67,44 @@ pub fn routes(status: &GetStatusResponse, config: &GatewayConfig) -> Vec<Route> 
         .map(|upstream| (upstream.name.as_str(), upstream.on_all_unhealthy == OnAllUnhealthy::FailOpen))
         .collect();
     let describe = |route: &RouteConfig| {
-        let fails_open = match route.upstream.as_deref() {
-            Some(upstream) => fails_open.get(upstream).copied().unwrap_or_default(),
-            None => route.inline_upstream().on_all_unhealthy == OnAllUnhealthy::FailOpen,
-        };
         let breakers = open.get(&route.name).map_or(&[][..], Vec::as_slice);
-        describe(route, &wanted, fails_open, breakers, &fleet)
+        describe(route, &groups(route, &wanted, &fails_open), breakers, &fleet)
     };
     config.routes.iter().map(describe).collect()
 }
 
-fn describe(
-    route: &RouteConfig,
-    targets: &HashMap<&str, Vec<&Verdict>>,
+/// The targets of one upstream of a route, as far as they should take requests.
+struct Group<'a> {
+    upstream: &'a str,
+    targets: &'a [&'a Verdict],
     fails_open: bool,
-    open: &[Breaker],
-    fleet: &(State, String),
-) -> Route {
-    let upstream = route.upstream.as_deref().unwrap_or(&route.name);
-    let wanted = targets.get(upstream).map_or(&[][..], Vec::as_slice);
-    let ready = wanted.iter().filter(|target| !target.state.is_out()).count();
-    let (state, reason) =
-        worst([fleet.clone(), judge_targets(wanted, fails_open), judge_breakers(open, wanted.len())]);
+    /// Its share has no weight.
+    idle: bool,
+}
+
+fn groups<'a>(
+    route: &'a RouteConfig,
+    targets: &'a HashMap<&str, Vec<&Verdict>>,
+    fails_open: &HashMap<&str, bool>,
+) -> Vec<Group<'a>> {
+    let weight =
+        |name: &str| route.split.iter().find(|share| share.upstream == name).map(|share| share.weight);
+    let group = |upstream: &'a str| Group {
+        upstream,
+        targets: targets.get(upstream).map_or(&[][..], Vec::as_slice),
+        fails_open: fails_open
+            .get(upstream)
+            .copied()
+            .unwrap_or_else(|| route.inline_upstream().on_all_unhealthy == OnAllUnhealthy::FailOpen),
+        idle: weight(upstream) == Some(0),
+    };
+    route.upstream_names().map(group).collect()
+}
+
+fn describe(route: &RouteConfig, groups: &[Group<'_>], open: &[Breaker], fleet: &(State, String)) -> Route {
+    let wanted = || groups.iter().flat_map(|group| group.targets);
+    let (targets, ready) = (wanted().count(), wanted().filter(|target| !target.state.is_out()).count());
+    let (state, reason) = worst([fleet.clone(), judge_groups(groups), judge_breakers(open, targets)]);
     let answer = answer(route);
     let (state, reason) = if answer.is_some() { fleet.clone() } else { (state, reason) };
     Route {
@@ -87,10 +114,18 @@ fn describe(
         path: route.path.as_ref().map(ToString::to_string),
         methods: route.methods.iter().map(|method| method.0.to_string()).collect(),
         conditions: conditions(route),
-        upstream: if answer.is_some() { String::new() } else { upstream.to_owned() },
+        upstream: match groups {
+            [one] => one.upstream.to_owned(),
+            _ => String::new(),
+        },
+        split: route
+            .split
+            .iter()
+            .map(|share| Share { upstream: share.upstream.clone(), weight: share.weight })
+            .collect(),
         answer,
         targets_ready: ready,
-        targets: wanted.len(),
+        targets,
         state,
         reason,
     }
@@ -115,6 +150,25 @@ fn judge_fleet(instances: &[Instance]) -> (State, String) {
     }
     let complaints: Vec<String> = instances.iter().filter_map(Instance::complaint).collect();
     if complaints.is_empty() { (State::Ok, String::new()) } else { (State::Degraded, complaints.join("; ")) }
+}
+
+/// What the upstreams of a split do to it; a route without one has a single group.
+fn judge_groups(groups: &[Group<'_>]) -> (State, String) {
+    let judgements = groups.iter().map(|group| judge_targets(group.targets, group.fails_open));
+    let judged: Vec<_> =
+        groups.iter().zip(judgements).map(|(group, (state, reason))| (group, state, reason)).collect();
+    if let [(_, state, reason)] = &judged[..] {
+        return (*state, reason.clone());
+    }
+    let in_use = || judged.iter().filter(|(group, ..)| !group.idle);
+    let reasons = judged.iter().filter(|(_, _, reason)| !reason.is_empty());
+    let reasons: Vec<_> = reasons.map(|(group, _, reason)| format!("{}: {reason}", group.upstream)).collect();
+    let state = match () {
+        () if reasons.is_empty() => State::Ok,
+        () if in_use().all(|(_, state, _)| *state == State::Down) => State::Down,
+        () => State::Degraded,
+    };
+    (state, reasons.join("; "))
 }
 
 /// What its targets do to a route.
@@ -173,7 +227,7 @@ impl Resource for Route {
             .cell("PATH", self.pattern())
             .cell("METHODS", any(&self.methods))
             .cell_if(wide, "CONDITIONS", self.conditions.join(", "))
-            .cell("UPSTREAM", self.answer.as_ref().unwrap_or(&self.upstream))
+            .cell("UPSTREAM", self.destination())
             .cell("TARGETS", self.ready())
             .toned("STATE", self.state.word(), self.state.tone())
             .cell("REASON", &self.reason)
@@ -181,6 +235,15 @@ impl Resource for Route {
 }
 
 impl Route {
+    fn destination(&self) -> String {
+        let shares = self.split.iter().map(|share| format!("{}:{}", share.upstream, share.weight));
+        match &self.answer {
+            Some(answer) => answer.clone(),
+            None if self.split.is_empty() => self.upstream.clone(),
+            None => shares.collect::<Vec<_>>().join(","),
+        }
+    }
+
     fn ready(&self) -> String {
         match self.answer {
             Some(_) => "-".to_owned(),

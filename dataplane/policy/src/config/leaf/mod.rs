@@ -30,7 +30,7 @@ pub use network::Network;
 pub use path::{PathPrefix, PathTemplate};
 pub use percent::Percent;
 pub use probe::{Authority, RequestPath, StatusRange};
-pub use ratio::Ratio;
+pub use ratio::{Percentage, Ratio};
 pub use secret::{MASK, Secret};
 pub use size::ByteSize;
 pub use tls::{ServerName, SubjectAltName};

@@ -17,6 +17,7 @@ impl Check<'_> {
             ("respond", route.redirect.is_some() && route.respond.is_some()),
             ("targets", !route.targets.is_empty()),
             ("upstream", route.upstream.is_some()),
+            ("split", !route.split.is_empty()),
         ];
         for (key, _) in others.into_iter().filter(|(_, set)| *set) {
             let message = format!("route `{}` has both `{answers}` and `{key}`", route.name);
@@ -28,6 +29,7 @@ impl Check<'_> {
         let of_targets = [
             ("preserve_host", route.preserve_host),
             ("timeout", route.timeout.is_some()),
+            ("mirror", route.mirror.is_some()),
             ("strip_prefix", route.strip_prefix && route.respond.is_some()),
             ("rewrite", route.rewrite.is_some() && route.respond.is_some()),
         ];

@@ -4,9 +4,11 @@ mod answer;
 mod edge;
 mod limit;
 mod listener;
+mod mirror;
 mod reach;
 mod retry;
 mod route;
+mod split;
 mod upstream;
 
 use crate::config::leaf::{Duration, quoted};

@@ -2,14 +2,14 @@
 
 use super::upstream::Group;
 use super::{Check, ENOUGH};
-use crate::config::RouteConfig;
 use crate::config::leaf::{Fault, HeaderMatch};
+use crate::config::{RouteConfig, UpstreamConfig};
 use crate::diagnostic::nearest;
 use crate::diagnostic::{Code, Place, Problem};
 use crate::filter::FilterConfig;
 use http::HeaderValue;
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     pub(super) fn route(&mut self, route: &RouteConfig, path: &Place<'_>) {
         self.path_match(route, path);
         self.rewrite(route, path);
@@ -92,27 +92,48 @@ impl Check<'_> {
         if route.answers_itself() {
             return self.answer(route, path);
         }
-        let Some(upstream) = &route.upstream else {
-            if route.targets.is_empty() {
-                let message = format!("route `{}` has neither `targets` nor `upstream`", route.name);
-                let problem = Problem::new(Code::BACKEND, *path, message);
-                return self.report(
-                    problem.help(
-                        "add `targets: [{addr: \"http://host:port\"}]`, or name an `upstream`; a route that needs none has `redirect` or `respond`",
-                    ),
-                );
-            }
-            return self.upstream(&Group::of_route(route), path);
+        let backends = [
+            ("targets", !route.targets.is_empty()),
+            ("upstream", route.upstream.is_some()),
+            ("split", !route.split.is_empty()),
+        ];
+        let mut set = backends.into_iter().filter(|(_, set)| *set).map(|(key, _)| key);
+        let Some(first) = set.next() else {
+            let message = format!("route `{}` has none of `targets`, `upstream` and `split`", route.name);
+            let problem = Problem::new(Code::BACKEND, *path, message);
+            return self.report(
+                problem.help(
+                    "add `targets: [{addr: \"http://host:port\"}]`, or name an `upstream`; a route that needs none has `redirect` or `respond`",
+                ),
+            );
         };
-        if !route.targets.is_empty() {
-            let message = format!("route `{}` has both `targets` and `upstream`", route.name);
-            let problem = Problem::new(Code::BACKEND, path.key("upstream"), message)
-                .related(path.key("targets"), "the targets");
+        for other in set {
+            let message = format!("route `{}` has both `{first}` and `{other}`", route.name);
+            let problem = Problem::new(Code::BACKEND, path.key(other), message)
+                .related(path.key(first), format!("the {first}"));
             self.report(problem.help("keep one of them"));
         }
-        for key in upstream_keys(route) {
-            let message =
-                format!("`{key}` belongs to the upstream `{upstream}`, not to a route that names it");
+        if let Some(mirror) = &route.mirror {
+            self.mirror(mirror, route, &path.key("mirror"));
+        }
+        match (&route.upstream, &*route.split) {
+            (Some(upstream), _) => {
+                self.belongs_to(&format!("the upstream `{upstream}`"), route, path, &[]);
+                self.known_upstream(upstream, &path.key("upstream"));
+            }
+            (None, []) => self.upstream(&Group::of_route(route), path),
+            (None, shares) => {
+                // here it keeps clients with their shares
+                self.belongs_to("the upstreams of its `split`", route, path, &["hash_on"]);
+                self.split(shares, &path.key("split"));
+            }
+        }
+    }
+
+    /// What a route may say of its own targets alone, but for some keys that it may say all the same.
+    fn belongs_to(&mut self, owner: &str, route: &RouteConfig, path: &Place<'_>, but_for: &[&str]) {
+        for key in upstream_keys(route).filter(|key| !but_for.contains(key)) {
+            let message = format!("`{key}` belongs to {owner}, not to a route that names it");
             let problem = Problem::new(Code::CONTRADICTION, path.key(key), message);
             self.report(
                 problem.help(format!(
@@ -120,12 +141,19 @@ impl Check<'_> {
                 )),
             );
         }
-        if !self.upstreams.contains_key(upstream.as_str()) {
-            self.unknown_upstream(upstream, path);
-        }
     }
 
-    fn unknown_upstream(&mut self, name: &str, path: &Place<'_>) {
+    /// The upstream of that name, which must be there.
+    pub(super) fn known_upstream(&mut self, name: &str, place: &Place<'_>) -> Option<&'a UpstreamConfig> {
+        let config = self.config;
+        let known = self.upstreams.get(name).and_then(|at| config.upstreams.get(*at));
+        if known.is_none() {
+            self.unknown_upstream(name, place);
+        }
+        known
+    }
+
+    fn unknown_upstream(&mut self, name: &str, place: &Place<'_>) {
         let near = match self.problems.len() {
             ..ENOUGH => nearest(name, self.config.upstreams.iter().map(|upstream| upstream.name.as_str())),
             _ => None,
@@ -138,7 +166,7 @@ impl Check<'_> {
             None => "add it under `upstreams`, or give the route `targets`".into(),
         };
         let message = format!("no upstream is named `{name}`");
-        self.report(Problem::new(Code::UNKNOWN_UPSTREAM, path.key("upstream"), message).help(help));
+        self.report(Problem::new(Code::UNKNOWN_UPSTREAM, *place, message).help(help));
     }
 
     pub(super) fn filters(&mut self, filters: &[FilterConfig], path: &Place<'_>) {

@@ -4,43 +4,25 @@
 //! settings, and what it watches, stay the same.
 
 use super::chain::effective;
-use super::{Route, RouteTable};
+use super::{Backend, Route, RouteTable};
 use crate::breaker::Breaker;
 use crate::concurrency::Concurrency;
 use crate::config::{GatewayConfig, RouteConfig};
-use crate::filter::circuit_breaker::CircuitBreakerConfig;
-use crate::filter::concurrency::ConcurrencyConfig;
 use crate::filter::rate_limit::{LimitKey, RateLimitConfig};
 use crate::filter::retry::RetryConfig;
 use crate::filter::{FilterConfig, Scope};
 use crate::limiter::RateLimit;
 use crate::retry::RetryPolicy;
-use crate::upstream::{Target, TargetState, Upstream};
+use crate::upstream::{Target, Upstream};
 use std::sync::Arc;
 
-/// A route's protection; without filters all of it is absent and costs nothing.
+/// What protects a route as a whole; without filters all of it is absent and costs nothing.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// All must let a request pass; the route's own comes first, that of all routes last.
     pub limits: Vec<Limit>,
-    /// Refuses at once what would fail anyway.
-    pub breaker: Option<Kept<CircuitBreakerConfig, Scoped<Breaker>>>,
-    /// Bounds the requests in flight.
-    pub concurrency: Option<Kept<ConcurrencyConfig, Scoped<Concurrency>>>,
     /// Tries again.
     pub retry: Option<Kept<RetryConfig, Arc<RetryPolicy>>>,
-}
-
-impl Guard {
-    /// Every breaker, with the position of its target if it covers only that.
-    pub fn breakers(&self) -> impl Iterator<Item = (Option<usize>, &Arc<Breaker>)> {
-        self.breaker.iter().flat_map(|kept| kept.running.all())
-    }
-
-    /// Every concurrency limit, with the position of its target if it covers only that.
-    pub fn concurrency_limits(&self) -> impl Iterator<Item = (Option<usize>, &Arc<Concurrency>)> {
-        self.concurrency.iter().flat_map(|kept| kept.running.all())
-    }
 }
 
 /// A rate limit as one route meets it.
@@ -96,15 +78,6 @@ impl<T> Scoped<T> {
             Self::Targets(all) => all.get(at),
         }
     }
-
-    /// Every one, with the position of its target if it covers only that.
-    fn all(&self) -> impl Iterator<Item = (Option<usize>, &Arc<T>)> {
-        let (route, targets): (_, &[Arc<T>]) = match self {
-            Self::Route(one) => (Some((None, one)), &[]),
-            Self::Targets(all) => (None, all),
-        };
-        route.into_iter().chain(targets.iter().enumerate().map(|(at, one)| (Some(at), one)))
-    }
 }
 
 /// Builds the guards of a table's routes.
@@ -133,32 +106,43 @@ impl<'a> Guards<'a> {
     }
 
     /// `before` is the route of the same name in the table before.
-    pub(super) fn build(&self, route: &RouteConfig, upstream: &Upstream, before: Option<&Route>) -> Guard {
-        let mut guard = Guard { limits: self.limits(route, before), ..Guard::default() };
-        // of other targets nothing is known
-        let same_upstream = before.filter(|before| before.upstream.name == upstream.name);
+    pub(super) fn build(&self, route: &RouteConfig, before: Option<&Route>) -> Guard {
+        let mut guard = Guard { limits: self.limits(route, before), retry: None };
+        for filter in effective(&route.filters, &self.config.global_filters) {
+            if let FilterConfig::Retry(config) = filter {
+                let known = before.and_then(|before| before.guard.retry.as_ref());
+                let same = known.filter(|kept| kept.config == *config).cloned();
+                let new = || Kept { config: config.clone(), running: RetryPolicy::new(config) };
+                guard.retry = Some(same.unwrap_or_else(new));
+            }
+        }
+        guard
+    }
+
+    /// One for each upstream, with what protects it.
+    pub(super) fn backends(
+        &self,
+        route: &RouteConfig,
+        upstreams: Vec<Arc<Upstream>>,
+        before: Option<&Route>,
+    ) -> Box<[Backend]> {
+        let mut backends: Box<[Backend]> = upstreams.into_iter().map(Backend::unprotected).collect();
         for filter in effective(&route.filters, &self.config.global_filters) {
             match filter {
                 FilterConfig::CircuitBreaker(config) => {
-                    let known =
-                        same_upstream.and_then(|before| Some((before, before.guard.breaker.as_ref()?)));
-                    guard.breaker = Some(scoped(config, config.scope, upstream, known, Breaker::new));
+                    let all = Protection { config, scope: config.scope, of: |one| one.breaker.as_ref() }
+                        .of_each(&backends, before, Breaker::new);
+                    backends.iter_mut().zip(all).for_each(|(backend, one)| backend.breaker = Some(one));
                 }
                 FilterConfig::Concurrency(config) => {
-                    let known =
-                        same_upstream.and_then(|before| Some((before, before.guard.concurrency.as_ref()?)));
-                    guard.concurrency = Some(scoped(config, config.scope, upstream, known, Concurrency::new));
-                }
-                FilterConfig::Retry(config) => {
-                    let known = before.and_then(|before| before.guard.retry.as_ref());
-                    let same = known.filter(|kept| kept.config == *config).cloned();
-                    let new = || Kept { config: config.clone(), running: RetryPolicy::new(config) };
-                    guard.retry = Some(same.unwrap_or_else(new));
+                    let all = Protection { config, scope: config.scope, of: |one| one.concurrency.as_ref() }
+                        .of_each(&backends, before, Concurrency::new);
+                    backends.iter_mut().zip(all).for_each(|(backend, one)| backend.concurrency = Some(one));
                 }
                 _ => {}
             }
         }
-        guard
+        backends
     }
 
     /// Rate limits do not replace each other: the global one and the route's own both hold.
@@ -209,29 +193,57 @@ impl Reach {
     }
 }
 
-/// Takes over what ran for the same settings.
-fn scoped<C: Clone + PartialEq, T>(
-    config: &C,
+/// Where a backend has what protects it.
+type Where<C, T> = fn(&Backend) -> Option<&Kept<C, Scoped<T>>>;
+
+/// A filter that protects targets, before it runs.
+struct Protection<'a, C, T> {
+    config: &'a C,
     scope: Scope,
-    upstream: &Upstream,
-    known: Option<(&Route, &Kept<C, Scoped<T>>)>,
-    new: impl Fn(&C) -> Arc<T>,
-) -> Kept<C, Scoped<T>> {
-    let known = known.filter(|(_, kept)| kept.config == *config);
-    let before = |state: &Arc<TargetState>| {
-        let (route, kept) = known?;
-        let at = route.upstream.targets.iter().position(|target| Arc::ptr_eq(&target.state, state))?;
-        kept.running.covering(at).cloned()
-    };
-    let running = match (scope, known.map(|(_, kept)| &kept.running)) {
-        (Scope::Route, Some(Scoped::Route(one))) => Scoped::Route(one.clone()),
-        (Scope::Route, _) => Scoped::Route(new(config)),
-        (Scope::Target, _) => {
-            let one = |target: &Target| before(&target.state).unwrap_or_else(|| new(config));
-            Scoped::Targets(upstream.targets.iter().map(one).collect())
+    of: Where<C, T>,
+}
+
+impl<C: Clone + PartialEq, T> Protection<'_, C, T> {
+    /// One for each of the new backends. Takes over what ran for the same settings and the same upstream: of other
+    /// targets nothing is known.
+    fn of_each(
+        &self,
+        backends: &[Backend],
+        before: Option<&Route>,
+        new: impl Fn(&C) -> Arc<T>,
+    ) -> Vec<Kept<C, Scoped<T>>> {
+        let known = |upstream: &Upstream| {
+            let before = before?.backends.iter().find(|before| before.upstream.name == upstream.name)?;
+            let kept = (self.of)(before).filter(|kept| kept.config == *self.config)?;
+            Some((&*before.upstream, &kept.running))
+        };
+        let of_route = || {
+            let running = backends.iter().find_map(|backend| match known(&backend.upstream)? {
+                (_, Scoped::Route(one)) => Some(one.clone()),
+                (_, Scoped::Targets(_)) => None,
+            });
+            running.unwrap_or_else(|| new(self.config))
+        };
+        let of_target = |upstream: &Upstream, target: &Target| {
+            let (before, running) = known(upstream)?;
+            let same = |other: &Target| Arc::ptr_eq(&other.state, &target.state);
+            running.covering(before.targets.iter().position(same)?).cloned()
+        };
+        let kept = |running| Kept { config: self.config.clone(), running };
+        match self.scope {
+            Scope::Route => {
+                let one = of_route();
+                backends.iter().map(|_| kept(Scoped::Route(one.clone()))).collect()
+            }
+            Scope::Target => {
+                let all = backends.iter().map(|Backend { upstream, .. }| {
+                    let one = |target| of_target(upstream, target).unwrap_or_else(|| new(self.config));
+                    kept(Scoped::Targets(upstream.targets.iter().map(one).collect()))
+                });
+                all.collect()
+            }
         }
-    };
-    Kept { config: config.clone(), running }
+    }
 }
 
 #[cfg(test)]

@@ -35,8 +35,7 @@ routes:
 "#;
 
 fn breakers(route: &Route) -> Vec<&Arc<Breaker>> {
-    let breaker = route.guard.breaker.as_ref().expect("a breaker");
-    breaker.running.all().map(|(_, breaker)| breaker).collect()
+    route.breakers().map(|(_, breaker)| breaker).collect()
 }
 
 #[test]
@@ -95,6 +94,7 @@ fn limits_add_up_and_other_filters_replace_the_global_one() {
     let reaches = |guard: &Guard| guard.limits.iter().map(|limit| limit.reach).collect::<Vec<_>>();
     assert_eq!(reaches(a), [Reach::Route { global: false }, Reach::All], "the narrowest first");
     assert!(Arc::ptr_eq(&a.limits[1].running, &b.limits[1].running), "one bucket for all routes");
+    let (a, b) = (&route(&table, "a").backends[0], &route(&table, "b").backends[0]);
     assert_eq!(b.breaker.as_ref().unwrap().config.threshold.get(), 1, "the route's own");
     assert_eq!(b.concurrency.as_ref().unwrap().config.max.get(), 3, "the global one");
     assert_eq!(a.concurrency.as_ref().unwrap().config.max.get(), 7);
@@ -136,4 +136,57 @@ fn a_key_says_which_requests_count_together() {
             assert!(Arc::ptr_eq(&limit(&first), &limit(&again)), "{own} {global}");
         }
     }
+}
+
+const SPLIT: &str = r#"
+upstreams:
+  - {name: users, targets: [{addr: "http://10.0.0.1:80"}, {addr: "http://10.0.0.2:80"}]}
+  - {name: canary, targets: [{addr: "http://10.0.0.3:80"}]}
+routes:
+  - name: a
+    prefix: /
+    split: [{upstream: users, weight: 95}, {upstream: canary, weight: 5}]
+    filters:
+      - circuit_breaker: {threshold: 5, scope: target}
+      - concurrency: {max: 7}
+"#;
+
+#[test]
+fn each_target_of_a_split_has_its_breaker_and_the_route_one_limit() {
+    let table = table(SPLIT, None);
+    let route = route(&table, "a");
+    let covered = route.breakers().map(|(target, _)| target.unwrap().addr.to_string());
+    assert_eq!(
+        covered.collect::<Vec<_>>(),
+        ["http://10.0.0.1:80", "http://10.0.0.2:80", "http://10.0.0.3:80"]
+    );
+    let limits: Vec<_> = route.concurrency_limits().collect();
+    assert!(matches!(limits[..], [(None, _)]), "{limits:?}");
+    for backend in &route.backends {
+        let limit = backend.concurrency.as_ref().unwrap().running.covering(0).unwrap();
+        assert!(Arc::ptr_eq(limit, limits[0].1));
+    }
+}
+
+#[test]
+fn other_weights_and_another_order_keep_everything() {
+    let plain = SPLIT
+        .replace("split: [{upstream: users, weight: 95}, {upstream: canary, weight: 5}]", "upstream: users");
+    let moved = SPLIT.replace(
+        "[{upstream: users, weight: 95}, {upstream: canary, weight: 5}]",
+        "[{upstream: canary, weight: 50}, {upstream: users, weight: 50}]",
+    );
+    let first = table(&plain, None);
+    let second = table(SPLIT, Some(&first));
+    let third = table(&moved, Some(&second));
+    let (first, second, third) = (route(&first, "a"), route(&second, "a"), route(&third, "a"));
+    let same = |a: &Arc<Breaker>, b: &Arc<Breaker>| Arc::ptr_eq(a, b);
+    assert!(same(breakers(first)[1], breakers(second)[1]) && same(breakers(second)[1], breakers(third)[2]));
+    assert!(same(breakers(second)[2], breakers(third)[0]), "of the canary");
+    let limit = |route: &Route| Arc::clone(route.concurrency_limits().next().unwrap().1);
+    assert!(Arc::ptr_eq(&limit(first), &limit(second)) && Arc::ptr_eq(&limit(second), &limit(third)));
+    for (a, b) in [(0, 1), (1, 0)] {
+        assert!(Arc::ptr_eq(&second.backends[a].upstream, &third.backends[b].upstream));
+    }
+    assert!(!Arc::ptr_eq(second.split.as_ref().unwrap(), third.split.as_ref().unwrap()));
 }
