@@ -209,7 +209,8 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Empty => true,
-            Content::Local(bytes) => bytes.is_none(),
+            // a refused call of gRPC ends with its head (Trailers-Only): grpcio takes an empty frame behind it for an error
+            Content::Local(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Content::Upstream(upstream) => upstream.checkout.has_ended(),
             Content::Compressed(compressed) => compressed.is_whole(),
             Content::Translated(translated) => translated.has_ended(),
