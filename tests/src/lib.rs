@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod binaries;
+pub mod calls;
 pub mod client;
 pub mod collector;
 pub mod config;

@@ -1,6 +1,7 @@
 //! Constant load, open WebSockets and slow downloads over many applies: nothing may be lost, nothing may be closed.
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
@@ -9,13 +10,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tests::calls::{CallClient, CallServer};
 use tests::config;
 use tests::fleet::{Fleet, Setup};
 use tests::upstream::{After, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_tungstenite::tungstenite::Message;
+
+/// As many as a client may have open on one connection at the very least.
+const STREAMS_PER_CONNECTION: usize = 50;
 
 #[derive(Debug, Parser)]
 #[command(about = "Requests lost, streams closed and memory over many applies under load")]
@@ -32,6 +39,9 @@ struct Arguments {
     /// Open WebSockets
     #[arg(long, default_value_t = 50)]
     websockets: usize,
+    /// Open gRPC streams, up to 50 of them on each connection
+    #[arg(long, default_value_t = 50)]
+    streams: usize,
     /// Slow downloads
     #[arg(long, default_value_t = 20)]
     downloads: usize,
@@ -46,16 +56,18 @@ struct Tally {
     over: AtomicBool,
     requests: AtomicU64,
     messages: AtomicU64,
+    calls: AtomicU64,
     download_bytes: AtomicU64,
     lost: Mutex<Vec<String>>,
     closed: Mutex<Vec<String>>,
 }
 
-/// The fakes behind the three routes.
+/// The fakes behind the routes.
 struct Targets {
     fast: Upstream,
     websocket: Upstream,
     slow: Upstream,
+    echo: CallServer,
 }
 
 #[tokio::main]
@@ -65,6 +77,7 @@ async fn main() -> anyhow::Result<()> {
         fast: Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", After::KeepOpen).await,
         websocket: Upstream::websocket().await,
         slow: Upstream::download(1024, None, Some(Duration::from_millis(20))).await,
+        echo: CallServer::start().await,
     };
     let setup = Setup { data_planes: arguments.data_planes, workers: 1, ..Setup::default() };
     let mut fleet = Fleet::start_with(setup, |port| table(port, &targets, 0)).await;
@@ -78,6 +91,15 @@ async fn main() -> anyhow::Result<()> {
     }
     for _ in 0..arguments.websockets {
         load.spawn(messages(next.next().context("a data plane")?, Arc::clone(&tally)));
+    }
+    let mut left = arguments.streams;
+    while left > 0 {
+        let some = left.min(STREAMS_PER_CONNECTION);
+        let client = CallClient::connect(next.next().context("a data plane")?).await;
+        for _ in 0..some {
+            load.spawn(call(client.clone(), Arc::clone(&tally)));
+        }
+        left -= some;
     }
     for _ in 0..arguments.downloads {
         load.spawn(download(next.next().context("a data plane")?, Arc::clone(&tally)));
@@ -125,9 +147,11 @@ fn report(
     );
     println!("  requests {requests} ({rate:.0}/s), lost {}", lost.len());
     println!(
-        "  WebSockets {}, messages echoed {}; downloads {}, bytes {}; streams closed {}",
+        "  WebSockets {}, messages echoed {}; gRPC streams {}, messages echoed {}; downloads {}, bytes {}; streams closed {}",
         arguments.websockets,
         tally.messages.load(Ordering::Relaxed),
+        arguments.streams,
+        tally.calls.load(Ordering::Relaxed),
         arguments.downloads,
         tally.download_bytes.load(Ordering::Relaxed),
         closed.len()
@@ -146,11 +170,12 @@ fn report(
     Ok(())
 }
 
-/// Three routes that stay and one that changes every round.
+/// Four routes that stay and one that changes every round.
 fn table(port: u16, targets: &Targets, round: usize) -> String {
+    // the targets are one process, to which a thousand connect at once
     let route = |name: &str, prefix: &str, upstream: &Upstream| {
         format!(
-            "  - {{name: {name}, prefix: {prefix}, targets: [{{addr: \"http://{}\"}}]}}\n",
+            "  - {{name: {name}, prefix: {prefix}, connect_timeout: 20s, targets: [{{addr: \"http://{}\"}}]}}\n",
             upstream.address()
         )
     };
@@ -159,6 +184,10 @@ fn table(port: u16, targets: &Targets, round: usize) -> String {
         + &route("fast", "/fast", &targets.fast)
         + &route("ws", "/ws", &targets.websocket)
         + &route("slow", "/slow", &targets.slow)
+        + &format!(
+            "  - {{name: echo, prefix: /test.Echo, protocol: h2, targets: [{{addr: \"http://{}\"}}]}}\n",
+            targets.echo.address()
+        )
         + &route(&format!("round-{round}"), &format!("/round-{round}"), &targets.fast)
 }
 
@@ -208,6 +237,28 @@ async fn messages(address: SocketAddr, tally: Arc<Tally>) {
     };
     if let Err(error) = exchange.await {
         tally.closed.lock().push(format!("WebSocket: {error:#}"));
+    }
+}
+
+/// One stream in both directions for the whole time.
+async fn call(mut client: CallClient, tally: Arc<Tally>) {
+    let exchange = async {
+        let (send, receive) = mpsc::unbounded_channel();
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        send.send(Bytes::from_static(b"ping"))?;
+        let answer = client.streaming("Echo", UnboundedReceiverStream::new(receive)).await?;
+        let mut echoes = answer.into_inner();
+        while !tally.over.load(Ordering::Relaxed) {
+            pace.tick().await;
+            let echo = echoes.message().await?.context("ended")?;
+            anyhow::ensure!(echo == "ping", "{echo:?}");
+            tally.calls.fetch_add(1, Ordering::Relaxed);
+            send.send(echo)?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = exchange.await {
+        tally.closed.lock().push(format!("gRPC stream: {error:#}"));
     }
 }
 
