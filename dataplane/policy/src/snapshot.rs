@@ -31,6 +31,11 @@ pub enum SnapshotError {
     /// Not a table at all.
     #[error("the snapshot's table cannot be decoded: {0}")]
     Decode(#[from] prost::DecodeError),
+    /// It says more than would be obeyed.
+    #[error(
+        "{0} bytes of the snapshot's table are fields that this version does not know: it was written by a newer one"
+    )]
+    Unknown(usize),
     /// A table that is not a config, or one of a newer version.
     #[error("the snapshot's table is not a config of this version: {0}")]
     Content(#[from] WireError),
@@ -49,16 +54,25 @@ pub fn open(snapshot: &v1::Snapshot) -> Result<GatewayConfig, SnapshotError> {
     if actual != snapshot.sha256 {
         return Err(SnapshotError::Hash { claimed: snapshot.sha256.clone(), actual });
     }
-    decode_table(&snapshot.table)
+    let decoded = decode(&snapshot.table)?;
+    // what is skipped as unknown is not encoded again
+    match snapshot.table.len().saturating_sub(decoded.encoded_len()) {
+        0 => Ok(decoded.try_into()?),
+        unknown => Err(SnapshotError::Unknown(unknown)),
+    }
 }
 
-/// The config in the canonical bytes of a table.
+/// The config in the canonical bytes of a table, as far as this version knows its fields: to show it, not to run it.
 pub fn decode_table(table: &[u8]) -> Result<GatewayConfig, SnapshotError> {
+    Ok(decode(table)?.try_into()?)
+}
+
+fn decode(table: &[u8]) -> Result<v1::RouteTable, prost::DecodeError> {
     // room for all at once, of which nothing moves as it fills: memory that is not used is only promised
     let room = (table.len() / BYTES_OF_ROUTE).min(MAX_ROOM);
     let mut decoded = v1::RouteTable { routes: Vec::with_capacity(room), ..v1::RouteTable::default() };
     decoded.merge(table)?;
-    Ok(decoded.try_into()?)
+    Ok(decoded)
 }
 
 /// What a route of a table takes on the wire at least.

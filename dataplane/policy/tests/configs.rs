@@ -93,6 +93,21 @@ fn every_example_is_served_and_survives_the_wire() {
     }
 }
 
+/// Data planes and control planes have tables of earlier versions on their disks: `stored/NAME.table` is what an earlier
+/// version made of `stored/NAME.yaml`. Neither is ever written anew.
+#[test]
+fn what_an_earlier_version_has_stored_means_what_it_meant() {
+    for file in yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored")) {
+        let source = read(&file);
+        let config = shown(&file, &source, checked(&source)).config;
+        let table = std::fs::read(file.with_extension("table")).expect("the table beside it");
+        let sha256 = snapshot::hex_sha256(&table);
+        let stored = proto::v1::Snapshot { table: table.into(), sha256, ..Default::default() };
+        let opened = snapshot::open(&stored).unwrap_or_else(|error| panic!("{}: {error}", name(&file)));
+        assert_eq!(snapshot::encode(&opened), snapshot::encode(&config), "{}", name(&file));
+    }
+}
+
 #[test]
 fn every_invalid_config_gives_exactly_its_errors() {
     let files = yaml_files(&configs().join("invalid"));

@@ -455,7 +455,8 @@ pub(super) fn on_all_unhealthy(wire: i32) -> Result<OnAllUnhealthy, Fault> {
     match v1::OnAllUnhealthy::try_from(wire) {
         Ok(v1::OnAllUnhealthy::FailOpen) => Ok(OnAllUnhealthy::FailOpen),
         Ok(v1::OnAllUnhealthy::FailClosed) => Ok(OnAllUnhealthy::FailClosed),
-        Ok(v1::OnAllUnhealthy::Unspecified) | Err(_) => {
+        Ok(v1::OnAllUnhealthy::Unspecified) => Ok(OnAllUnhealthy::default()),
+        Err(_) => {
             Err(Fault::new(format!("{wire} is an answer that this version does not know"))
                 .at("on_all_unhealthy"))
         }

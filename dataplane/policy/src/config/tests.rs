@@ -125,6 +125,18 @@ fn a_snapshot_whose_hash_is_wrong_is_not_opened() {
     assert!(matches!(snapshot::open(&upper), Err(snapshot::SnapshotError::Hash { .. })));
 }
 
+#[test]
+fn a_table_that_says_more_than_would_be_obeyed_is_not_opened() {
+    let mut table = snapshot::encode(&sample()).table.to_vec();
+    // field 2000 of the table, a number
+    table.extend([0x80, 0x7d, 0x01]);
+    let sha256 = snapshot::hex_sha256(&table);
+    let newer = v1::Snapshot { table: table.clone().into(), sha256, ..Default::default() };
+    assert_eq!(snapshot::open(&newer), Err(snapshot::SnapshotError::Unknown(3)));
+    let shown = snapshot::decode_table(&table).expect("it can still be shown");
+    assert_eq!(snapshot::encode(&shown), snapshot::encode(&sample()));
+}
+
 fn sample() -> GatewayConfig {
     let route = RouteConfig { hosts: vec![HostPattern::Exact("a.example".into())], ..bare_route("a") };
     GatewayConfig {

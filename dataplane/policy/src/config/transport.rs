@@ -101,7 +101,8 @@ pub(super) fn protocol(wire: i32) -> Result<UpstreamProtocol, Fault> {
         Ok(v1::UpstreamProtocol::Http1) => Ok(UpstreamProtocol::Http1),
         Ok(v1::UpstreamProtocol::H2) => Ok(UpstreamProtocol::H2),
         Ok(v1::UpstreamProtocol::Auto) => Ok(UpstreamProtocol::Auto),
-        Ok(v1::UpstreamProtocol::Unspecified) | Err(_) => {
+        Ok(v1::UpstreamProtocol::Unspecified) => Ok(UpstreamProtocol::default()),
+        Err(_) => {
             Err(Fault::new(format!("{wire} is a protocol that this version does not know")).at("protocol"))
         }
     }
@@ -122,7 +123,8 @@ pub(super) fn send_proxy_protocol(wire: i32) -> Result<SendProxyProtocol, Fault>
         Ok(v1::SendProxyProtocol::Off) => Ok(SendProxyProtocol::Off),
         Ok(v1::SendProxyProtocol::V1) => Ok(SendProxyProtocol::V1),
         Ok(v1::SendProxyProtocol::V2) => Ok(SendProxyProtocol::V2),
-        Ok(v1::SendProxyProtocol::Unspecified) | Err(_) => {
+        Ok(v1::SendProxyProtocol::Unspecified) => Ok(SendProxyProtocol::default()),
+        Err(_) => {
             let fault = Fault::new(format!("{wire} is a version that this version does not know"));
             Err(fault.at("send_proxy_protocol"))
         }

@@ -1,7 +1,8 @@
 //! Between a config and its wire form; each field is named on both sides, so that a new one cannot be forgotten.
 //!
 //! The wire makes every default explicit. What comes back is therefore equal on the wire, and equal as a config
-//! except where a default was left unwritten.
+//! except where a default was left unwritten. A field that came to a message after its first version is absent in the
+//! tables that earlier versions have stored, and has its default there.
 
 use super::leaf::{ByteSize, Duration, Fault, HashOn, HeaderMatch, Network, QueryMatch, TargetAddr};
 use super::listener::{DEFAULT_LISTENER, ListenerConfig};
@@ -192,7 +193,6 @@ impl TryFrom<v1::Server> for ServerConfig {
             max_concurrent_streams,
             ping_interval_ms,
         } = wire;
-        // absent in what an earlier version has stored
         let listener = listener.unwrap_or_else(|| (&ServerConfig::default().listener()).into());
         let listener = ListenerConfig::from_wire(DEFAULT_LISTENER.to_owned(), port, listener)?;
         let ListenerConfig {
@@ -205,6 +205,11 @@ impl TryFrom<v1::Server> for ServerConfig {
             redirect_https,
         } = listener;
         let blocks = parse_all("trusted_proxies", &trusted_proxies)?;
+        // no config may say 0
+        let max_concurrent_streams = match max_concurrent_streams {
+            0 => ServerConfig::default().max_concurrent_streams,
+            streams => streams,
+        };
         Ok(Self {
             port,
             protocols,
@@ -375,9 +380,9 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             on_all_unhealthy: health::on_all_unhealthy(all_unhealthy)?,
             slow_start: millis("slow_start", slow_start_ms)?,
             protocol: transport::protocol(protocol)?,
-            tls: required_below("tls", tls)?,
+            tls: below("tls", tls)?.unwrap_or_default(),
             send_proxy_protocol: transport::send_proxy_protocol(send_proxy)?,
-            dns: required_below("dns", dns)?,
+            dns: below("dns", dns)?.unwrap_or_default(),
         })
     }
 }
