@@ -105,7 +105,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
     let watcher =
         Arc::new(watcher::spawn(file, &known, observations).context("cannot start the file watcher")?);
     let mut tasks = vec![actor, tokio::spawn(pass_on(observed, handle.clone()))];
-    if beginning.edited_while_down {
+    if beginning.changed_while_down {
         tasks.push(tokio::spawn(reread_after_grace(Arc::clone(&watcher), stopped.clone())));
     }
     let server = tokio::spawn(serve(listener, handle, store, stopped).await);
@@ -117,7 +117,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
 struct Beginning {
     current: StoredVersion,
     problem: Option<String>,
-    edited_while_down: bool,
+    changed_while_down: bool,
 }
 
 type Opened = (Arc<dyn Store>, Reading, Beginning);
@@ -129,12 +129,12 @@ fn open(dir: &std::path::Path, file: &WatchedFile) -> anyhow::Result<Opened> {
         None => Beginning {
             current: first_version(&store, file, &reading)?,
             problem: None,
-            edited_while_down: false,
+            changed_while_down: false,
         },
         Some(current) => reconcile(&store, file, &reading, current)?,
     };
     // a write of ours has changed the stamp: what the watcher takes for known must be the file as it is now
-    let known = match beginning.edited_while_down || *beginning.current.source == *reading.text {
+    let known = match beginning.changed_while_down || *beginning.current.source == *reading.text {
         true => reading,
         false => file.read().unwrap_or(reading),
     };
@@ -178,12 +178,11 @@ fn reconcile(
     current: StoredVersion,
 ) -> Result<Beginning, StoreError> {
     let version = current.record.version;
-    let settled = |current, problem| Beginning { current, problem, edited_while_down: false };
-    if current.source == *reading.text {
+    let settled = |current, problem| Beginning { current, problem, changed_while_down: false };
+    let same_text = current.source == *reading.text;
+    if same_text {
         store.mark_in_file(version)?;
-        return Ok(settled(current, None));
-    }
-    if store.file_sha256()?.as_deref() == Some(reading.sha256.as_str()) {
+    } else if store.file_sha256()?.as_deref() == Some(reading.sha256.as_str()) {
         // the last control plane died between the commit and the write
         let problem = match file.stage(&current.source).and_then(|staged| staged.publish()) {
             Ok(Published::InPlace) => {
@@ -196,17 +195,24 @@ fn reconcile(
         return Ok(settled(current, problem));
     }
     let problem = match Candidate::check(reading.text.clone()) {
-        Ok(_) => format!(
-            "{} was edited while the control plane was down and is about to be rolled out",
-            file.name()
-        ),
+        Ok(same) if same_text && same.sha256 == current.record.sha256 => return Ok(settled(current, None)),
+        Ok(_) => {
+            let what = match same_text {
+                true => {
+                    "means something else than before the control plane was down (its variables, the files that \
+                         it names, or the program have changed)"
+                }
+                false => "was edited while the control plane was down",
+            };
+            format!("{} {what} and is about to be rolled out", file.name())
+        }
         Err(diagnostics) => {
             let diagnostics: Vec<v1::Diagnostic> = diagnostics.into_iter().map(Into::into).collect();
             actor::describe(&file.name(), &diagnostics)
         }
     };
     tracing::warn!(version, problem, "the config file is not what the fleet runs");
-    Ok(Beginning { current, problem: Some(problem), edited_while_down: true })
+    Ok(Beginning { current, problem: Some(problem), changed_while_down: true })
 }
 
 async fn pass_on(mut observed: mpsc::Receiver<watcher::Observation>, actor: Handle) {

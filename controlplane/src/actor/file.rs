@@ -11,7 +11,7 @@ use proto::v1;
 #[derive(Debug)]
 pub(super) struct FileState {
     watched: WatchedFile,
-    /// sha256 of the current version's source.
+    /// sha256 of the current version's source; empty as long as that text may mean something else by now.
     source_sha256: String,
     /// sha256 of what was last read.
     read_sha256: String,
@@ -23,7 +23,10 @@ pub(super) struct FileState {
 
 impl FileState {
     pub(super) fn new(watched: WatchedFile, source: &str, problem: String) -> Self {
-        let source_sha256 = sha256_hex(source.as_bytes());
+        let source_sha256 = match problem.as_str() {
+            "" => sha256_hex(source.as_bytes()),
+            _ => String::new(),
+        };
         Self { watched, read_sha256: String::new(), source_sha256, problem, number: 0 }
     }
 

@@ -178,6 +178,35 @@ async fn a_control_plane_killed_between_commit_and_write_finishes_the_write() {
     assert_eq!((status.current_version, status.config_problem.as_str()), (2, ""));
 }
 
+/// A secret that was rotated would otherwise be in force only with the next edit.
+#[tokio::test]
+async fn what_the_file_names_is_read_anew_by_a_control_plane_that_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "127.0.0.1:1\n").unwrap();
+    let text = config(&["first"]).replace("127.0.0.1:9", &format!("${{file:{}}}", secret.display()));
+    fs::write(dir.path().join("gateway.yaml"), text).unwrap();
+    let gateway = Gateway::start_in(dir).await;
+
+    let dir = gateway.stop().await;
+    fs::write(&secret, "127.0.0.1:2\n").unwrap();
+    let mut gateway = Gateway::start_in(dir).await;
+    let status = gateway.status().await;
+    assert_eq!(status.current_version, 1);
+    assert!(status.config_problem.contains("means something else"), "{}", status.config_problem);
+    let status = gateway.when(|status| status.current_version == 2 && status.config_problem.is_empty()).await;
+    let table = policy::snapshot::decode_table(&status.table).unwrap();
+    assert_eq!(table.routes[0].targets[0].addr.to_string(), "http://127.0.0.1:2");
+
+    // what it names is gone: the fleet keeps what it has
+    let dir = gateway.stop().await;
+    fs::remove_file(&secret).unwrap();
+    let mut gateway = Gateway::start_in(dir).await;
+    let status = gateway.status().await;
+    assert!(status.config_problem.contains("GW1012"), "{}", status.config_problem);
+    assert_eq!(status.current_version, 2);
+}
+
 #[tokio::test]
 async fn a_file_edited_while_the_control_plane_was_down_is_rolled_out_once_the_fleet_could_rejoin() {
     let gateway = Gateway::new().await;
