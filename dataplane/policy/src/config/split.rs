@@ -72,6 +72,9 @@ pub(super) fn to_wire(shares: &[ShareConfig], hash_on: Option<&HashOn>) -> v1::S
 pub(super) fn from_wire(
     v1::Split { shares, hash_on }: v1::Split,
 ) -> Result<(Vec<ShareConfig>, Option<HashOn>), WireError> {
+    if shares.is_empty() {
+        return Err(Fault::new("has no shares").at("split").into());
+    }
     Ok((convert_all("split", shares)?, hash_on.map(super::wire::hash_on).transpose()?))
 }
 

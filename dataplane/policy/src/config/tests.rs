@@ -100,6 +100,9 @@ fn an_unknown_value_on_the_wire_names_its_place() {
         "routes[0].hosts[0]: `*` is not a host pattern"
     );
     assert_eq!(error(&|table| table.routes[0].backend = None), "routes[0].upstream: is missing");
+    let nobody = v1::route::Backend::Split(v1::Split::default());
+    let split = error(&|table| table.routes[0].backend = Some(nobody.clone()));
+    assert_eq!(split, "routes[0].split: has no shares");
     let unknown_filter = error(&|table| table.global_filters.push(v1::Filter { kind: None }));
     assert_eq!(unknown_filter, "global_filters[0]: is a filter that this version does not know");
     let unknown_balancer = error(&|table| {
