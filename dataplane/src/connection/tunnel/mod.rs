@@ -1,4 +1,5 @@
-//! A WebSocket: bytes both ways until both sides have ended, nothing has passed for too long, or the process ends.
+//! A WebSocket: bytes both ways until both sides have ended, or one has and the other is silent, nothing has passed for too
+//! long, or the process ends.
 
 mod flow;
 mod frames;
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
+/// How long nothing may pass once one side has ended: what is left then is a side that forgot to close, since a
+/// WebSocket ends with both (RFC 6455, 7.1.1).
+const HALF_OPEN: Duration = Duration::from_secs(5);
 /// How long both sides may take to part, once the gateway has told them to.
 const PARTING: Duration = Duration::from_millis(500);
 /// What is still taken from a client that was told.
@@ -52,7 +56,7 @@ impl Broken {
     }
 }
 
-/// Joins client and target; returns when both have ended or one has failed.
+/// Joins client and target; returns when both have ended, one has failed, or what is left is silent.
 pub(crate) async fn run(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     read_ahead: Bytes,
@@ -65,6 +69,7 @@ pub(crate) async fn run(
     let mut from_client = Flow::new(read_ahead);
     let mut from_target = Flow::new(std::mem::take(&mut target.read_ahead));
     let mut silence = idle_timeout.map(|patience| Silence::new(patience, session.now()));
+    let mut half_open: Option<Silence> = None;
     let broken = poll_fn(|cx| {
         session.remember_waker(cx.waker());
         let now = session.tick();
@@ -80,14 +85,17 @@ pub(crate) async fn run(
                 return Poll::Ready(Some(Broken::Failed(error)));
             }
         }
-        if from_client.is_over() && from_target.is_over() {
-            return Poll::Ready(None);
+        let passed = from_client.carried + from_target.carried > carried;
+        match (from_client.is_over(), from_target.is_over()) {
+            (true, true) => return Poll::Ready(None),
+            (false, false) => {}
+            (true, false) | (false, true) => {
+                let silence = half_open.get_or_insert_with(|| Silence::new(HALF_OPEN, now));
+                return silence.poll(cx, now, passed).map(|()| None);
+            }
         }
         match &mut silence {
-            Some(silence) => {
-                let passed = from_client.carried + from_target.carried > carried;
-                silence.poll(cx, now, passed).map(|()| Some(Broken::Idle))
-            }
+            Some(silence) => silence.poll(cx, now, passed).map(|()| Some(Broken::Idle)),
             None => Poll::Pending,
         }
     })
