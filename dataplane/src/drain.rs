@@ -20,7 +20,9 @@ pub async fn drain(gateway: &Gateway, workers: &Workers, board: &Board) {
 pub async fn leave(gateway: &Gateway, workers: &Workers, board: &Board) {
     board.update(|running| running.draining = true);
     let Some(table) = gateway.table() else { return };
-    close(workers, board, table.server.drain_timeout.get()).await;
+    let deadline = table.server.drain_timeout.get();
+    tracing::info!(timeout_ms = millis(deadline), "draining");
+    close(workers, board, deadline).await;
 }
 
 /// Ends everything now: whoever owned this data plane is gone.

@@ -1,8 +1,11 @@
 //! A new process takes the place of a data plane that serves, or finds its sockets opened by systemd.
 
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
 use std::process::Command;
 use std::time::Duration;
+use tests::calls::{CallClient, CallServer};
 use tests::client::{RawClient, get};
 use tests::config;
 use tests::fleet::{Fleet, Setup};
@@ -10,7 +13,11 @@ use tests::load::{Load, Plan, Tally};
 use tests::peers;
 use tests::process::Process;
 use tests::upstream::Upstream;
-use tests::wait::eventually;
+use tests::wait::{eventually, soon};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_tungstenite::tungstenite::Message;
 
 /// One route to one target; what is in flight when another process takes over has `patience` to end.
 fn patient(port: u16, upstream: &Upstream, patience: &str) -> String {
@@ -69,6 +76,46 @@ async fn no_connection_is_refused_and_no_request_lost_while_processes_take_over_
 
     // and it obeys
     fleet.apply(&patient(fleet.port(), &upstream, "1s"), &[]).await.exits(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_stay_with_the_process_that_they_began_in() {
+    let (websocket, echo) = (Upstream::websocket().await, CallServer::start().await);
+    let mut fleet = Fleet::start(1, |port| {
+        let calls = format!(
+            "  - {{name: calls, prefix: /test.Echo, protocol: h2, targets: [{{addr: \"http://{}\"}}]}}\n",
+            echo.address()
+        );
+        patient(port, &websocket, "20s") + &calls
+    })
+    .await;
+    let address = fleet.address(0);
+    let stream = TcpStream::connect(address).await.expect("connect");
+    let opened = soon("a WebSocket", tokio_tungstenite::client_async(format!("ws://{address}/ws"), stream));
+    let (mut socket, _) = opened.await.expect("a WebSocket");
+    let (say, said) = mpsc::unbounded_channel();
+    say.send(Bytes::from_static(b"before")).expect("said");
+    let mut client = CallClient::connect(address).await;
+    let mut echoes =
+        client.streaming("Echo", UnboundedReceiverStream::new(said)).await.expect("a stream").into_inner();
+    assert_eq!(echoes.message().await.expect("an echo").expect("a message"), "before");
+
+    let mut old = fleet.take_over(0, 1).await;
+    old.logged("that it drains", |line| line.contains("draining").then_some(())).await;
+    for round in 0..3 {
+        let text = format!("{round}");
+        socket.send(Message::text(&*text)).await.expect("sent");
+        let echo = soon("an echo", socket.next()).await.expect("it is open").expect("a message");
+        assert_eq!(echo, Message::text(&*text));
+        say.send(text.clone().into()).expect("said");
+        assert_eq!(soon("an echo", echoes.message()).await.expect("it is open").expect("a message"), text);
+    }
+    drop(say);
+    assert_eq!(soon("its end", echoes.message()).await.expect("status 0"), None);
+    socket.close(None).await.expect("a Close");
+    // the target closes, this side does not: that is no reason for the old one to stay
+    while soon("the end of the WebSocket", socket.next()).await.is_some() {}
+    assert!(old.ended().await.success(), "{}", old.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! Constant load, open WebSockets and slow downloads over many applies: nothing may be lost, nothing may be closed.
+//! Constant load, open WebSockets, gRPC streams and slow downloads over many applies, and over processes that take over
+//! from one another: nothing may be lost, nothing may be closed.
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -45,6 +46,10 @@ struct Arguments {
     /// Slow downloads
     #[arg(long, default_value_t = 20)]
     downloads: usize,
+    /// How often a new process takes over from each data plane on the way; a tenth more WebSockets and streams is opened
+    /// then
+    #[arg(long, default_value_t = 0)]
+    takeovers: usize,
     /// Fails when a data plane's resident memory grows by more KiB
     #[arg(long, default_value_t = 32 << 10)]
     growth: u64,
@@ -89,33 +94,35 @@ async fn main() -> anyhow::Result<()> {
     for _ in 0..arguments.clients {
         load.spawn(requests(next.next().context("a data plane")?, Arc::clone(&tally)));
     }
-    for _ in 0..arguments.websockets {
-        load.spawn(messages(next.next().context("a data plane")?, Arc::clone(&tally)));
-    }
-    let mut left = arguments.streams;
-    while left > 0 {
-        let some = left.min(STREAMS_PER_CONNECTION);
-        let client = CallClient::connect(next.next().context("a data plane")?).await;
-        for _ in 0..some {
-            load.spawn(call(client.clone(), Arc::clone(&tally)));
-        }
-        left -= some;
-    }
     for _ in 0..arguments.downloads {
         load.spawn(download(next.next().context("a data plane")?, Arc::clone(&tally)));
     }
+    let (mut websockets, mut streams) = (arguments.websockets, arguments.streams);
+    open(&mut load, &addresses, websockets, streams, &tally).await;
 
     let mut applies = Histogram::<u64>::new(3)?;
     // growth is measured after the first tenth: pools and buffers have their size by then
     let warm = (arguments.applies / 10).max(1);
     let mut before = Vec::new();
+    let mut predecessors = Vec::new();
+    let mut measured_in = warm;
+    let part = arguments.applies / (arguments.takeovers + 1);
     let started = Instant::now();
     for round in 1..=arguments.applies {
+        if predecessors.len() < arguments.takeovers * addresses.len() && round.is_multiple_of(part.max(1)) {
+            for at in 0..addresses.len() {
+                predecessors.push(fleet.take_over(at, 1).await);
+            }
+            let (more_websockets, more_streams) = (arguments.websockets / 10, arguments.streams / 10);
+            open(&mut load, &addresses, more_websockets, more_streams, &tally).await;
+            (websockets, streams) = (websockets + more_websockets, streams + more_streams);
+            measured_in = round + warm.min(part / 2);
+        }
         let began = Instant::now();
         let applied = fleet.apply(&table(fleet.port(), &targets, round), &[]).await;
         anyhow::ensure!(applied.code == 0, "apply {round} ended with {}: {}", applied.code, applied.text());
         applies.record(began.elapsed().as_micros() as u64)?;
-        if round == warm {
+        if round == measured_in {
             before = memory(&mut fleet);
         }
     }
@@ -125,7 +132,41 @@ async fn main() -> anyhow::Result<()> {
     while let Some(ended) = load.join_next().await {
         ended?;
     }
+    let taken_over = predecessors.len();
+    for mut predecessor in predecessors {
+        let status = predecessor.ended().await;
+        anyhow::ensure!(status.success(), "one that was taken over from ended with {status}");
+    }
+    println!(
+        "WebSockets {websockets}, gRPC streams {streams}, downloads {}; data planes taken over {taken_over}",
+        arguments.downloads
+    );
     report(&arguments, &tally, &applies, elapsed, (&before, &after))
+}
+
+/// WebSockets and streams for the rest of the time, over all data planes.
+async fn open(
+    load: &mut JoinSet<()>,
+    addresses: &[SocketAddr],
+    websockets: usize,
+    streams: usize,
+    tally: &Arc<Tally>,
+) {
+    for address in addresses.iter().cycle().take(websockets) {
+        load.spawn(messages(*address, Arc::clone(tally)));
+    }
+    let mut left = streams;
+    for address in addresses.iter().cycle() {
+        let some = left.min(STREAMS_PER_CONNECTION);
+        if some == 0 {
+            break;
+        }
+        let client = CallClient::connect(*address).await;
+        for _ in 0..some {
+            load.spawn(call(client.clone(), Arc::clone(tally)));
+        }
+        left -= some;
+    }
 }
 
 fn report(
@@ -147,12 +188,9 @@ fn report(
     );
     println!("  requests {requests} ({rate:.0}/s), lost {}", lost.len());
     println!(
-        "  WebSockets {}, messages echoed {}; gRPC streams {}, messages echoed {}; downloads {}, bytes {}; streams closed {}",
-        arguments.websockets,
+        "  echoes by WebSocket {}, by gRPC {}; bytes downloaded {}; streams closed {}",
         tally.messages.load(Ordering::Relaxed),
-        arguments.streams,
         tally.calls.load(Ordering::Relaxed),
-        arguments.downloads,
         tally.download_bytes.load(Ordering::Relaxed),
         closed.len()
     );
@@ -179,7 +217,8 @@ fn table(port: u16, targets: &Targets, round: usize) -> String {
             upstream.address()
         )
     };
-    config::server(port, "")
+    // what was open when another process took over stays with the old one
+    config::server(port, "  drain_timeout: 1h\n")
         + "routes:\n"
         + &route("fast", "/fast", &targets.fast)
         + &route("ws", "/ws", &targets.websocket)
@@ -216,6 +255,9 @@ async fn requests_on_one_connection(address: SocketAddr, tally: &Tally) -> anyho
         }
         anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
         tally.requests.fetch_add(1, Ordering::Relaxed);
+        if String::from_utf8_lossy(&answer).to_ascii_lowercase().contains("\r\nconnection: close\r\n") {
+            break;
+        }
     }
     Ok(())
 }
