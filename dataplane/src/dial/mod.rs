@@ -1,20 +1,18 @@
 //! How connections to others are made: to targets as their upstream says, and to issuers of tokens and collectors.
 
-mod announcement;
 mod client;
 mod https;
 mod names;
 mod stream;
 mod transports;
 
-pub(crate) use announcement::OnBehalf;
 pub(crate) use https::{Connector, connector, plain_connector, words};
 pub(crate) use names::Origin;
+pub(crate) use policy::proxy_protocol::OnBehalf;
 pub(crate) use stream::Stream;
 pub(crate) use transports::Transports;
 
 use crate::tls::{ALPN_H2, ALPN_HTTP1};
-use announcement::announcement;
 use names::Name;
 use policy::config::transport::{SendProxyProtocol, UpstreamProtocol};
 use policy::rejection::Rejection;
@@ -141,7 +139,7 @@ impl Transport {
         patience: Duration,
     ) -> Result<Dialled, DialError> {
         let (mut stream, origin) = self.connect(patience).await?;
-        let announcement = announcement(self.send_proxy_protocol, on_behalf);
+        let announcement = policy::proxy_protocol::announcement(self.send_proxy_protocol, on_behalf);
         if !announcement.is_empty() {
             stream.write_all(&announcement).await.map_err(DialError::Connect)?;
         }

@@ -1,8 +1,13 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer says of the connection that it passes on.
+//! The PROXY protocol, versions 1 and 2: what a load balancer says of the connection that it passes on, and what a target
+//! is told.
 //!
 //! After Willy Tarreau's specification (doc/proxy-protocol.txt of HAProxy). Of a header only the source is of interest:
 //! what else it may carry is skipped. By hand, since a reader must be told early that a connection begins otherwise, and
 //! exactly where a header ends.
+
+mod announcement;
+
+pub use announcement::{OnBehalf, announcement};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -51,6 +56,17 @@ const SIGNATURE_1: &[u8] = b"PROXY ";
 const LONGEST_LINE: usize = 107;
 
 const SIGNATURE_2: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2 and command: the load balancer speaks for itself, or for a client.
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+/// Family and transport.
+const UNSPECIFIED: u8 = 0x00;
+const TCP_OVER_IPV4: u8 = 0x11;
+const UDP_OVER_IPV4: u8 = 0x12;
+const TCP_OVER_IPV6: u8 = 0x21;
+const UDP_OVER_IPV6: u8 = 0x22;
+const UNIX_STREAM: u8 = 0x31;
+const UNIX_DATAGRAM: u8 = 0x32;
 /// Signature, command, family, length.
 const FIXED: usize = 16;
 
@@ -109,8 +125,8 @@ fn binary(bytes: &[u8]) -> Result<Begin, Malformed> {
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else { return Ok(Begin::Undecided) };
     let [command, family, high, low] = [fixed[12], fixed[13], fixed[14], fixed[15]];
     let is_local = match command {
-        0x20 => true,
-        0x21 => false,
+        LOCAL => true,
+        PROXY => false,
         _ => return Err(Malformed::Command),
     };
     let more = usize::from(u16::from_be_bytes([high, low]));
@@ -121,10 +137,10 @@ fn binary(bytes: &[u8]) -> Result<Begin, Malformed> {
     // a client comes by a stream; datagrams and sockets of Unix have no address that means anything here
     let needed = match family {
         _ if is_local => 0,
-        0x00 => 0,
-        0x11 | 0x12 => 2 * (4 + 2),
-        0x21 | 0x22 => 2 * (16 + 2),
-        0x31 | 0x32 => 2 * 108,
+        UNSPECIFIED => 0,
+        TCP_OVER_IPV4 | UDP_OVER_IPV4 => 2 * (4 + 2),
+        TCP_OVER_IPV6 | UDP_OVER_IPV6 => 2 * (16 + 2),
+        UNIX_STREAM | UNIX_DATAGRAM => 2 * 108,
         _ => return Err(Malformed::Family),
     };
     if more < needed {
@@ -133,8 +149,8 @@ fn binary(bytes: &[u8]) -> Result<Begin, Malformed> {
     let Some(addresses) = rest.get(..more) else { return Ok(Begin::Undecided) };
     let source = match family {
         _ if is_local => None,
-        0x11 => endpoint::<4>(addresses).map(|(ip, port)| SocketAddr::from((ip, port))),
-        0x21 => endpoint::<16>(addresses).map(|(ip, port)| SocketAddr::from((ip, port))),
+        TCP_OVER_IPV4 => endpoint::<4>(addresses).map(|(ip, port)| SocketAddr::from((ip, port))),
+        TCP_OVER_IPV6 => endpoint::<16>(addresses).map(|(ip, port)| SocketAddr::from((ip, port))),
         _ => None,
     };
     Ok(Begin::Header { length, source })

@@ -1,28 +1,25 @@
-//! The PROXY protocol towards targets: who the client is, at the front of a connection (HAProxy's `proxy-protocol.txt`).
+//! The PROXY protocol towards targets: who the client is, at the front of a connection.
 
-use policy::config::transport::SendProxyProtocol;
+use super::{LOCAL, PROXY, SIGNATURE_2, TCP_OVER_IPV4, TCP_OVER_IPV6, UNSPECIFIED};
+use crate::config::transport::SendProxyProtocol;
 use std::net::{IpAddr, SocketAddr};
 
 /// For whom a connection is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnBehalf {
+pub enum OnBehalf {
     /// A client, and the address of ours that it has connected to.
-    Client { from: SocketAddr, to: SocketAddr },
+    Client {
+        /// Where it comes from.
+        from: SocketAddr,
+        /// Where it has arrived.
+        to: SocketAddr,
+    },
     /// The gateway itself, as for a health check.
     Gateway,
 }
 
-/// Section 2.2: what a line of text cannot begin with.
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-const VERSION_2: u8 = 0x20;
-const PROXY: u8 = 0x01;
-const LOCAL: u8 = 0x00;
-const TCP_OVER_IPV4: u8 = 0x11;
-const TCP_OVER_IPV6: u8 = 0x21;
-const UNSPECIFIED: u8 = 0x00;
-
 /// What a connection begins with; nothing when it is not to be announced.
-pub(super) fn announcement(send: SendProxyProtocol, on_behalf: OnBehalf) -> Vec<u8> {
+pub fn announcement(send: SendProxyProtocol, on_behalf: OnBehalf) -> Vec<u8> {
     match send {
         SendProxyProtocol::Off => Vec::new(),
         SendProxyProtocol::V1 => line(on_behalf).into_bytes(),
@@ -56,7 +53,7 @@ fn binary(on_behalf: OnBehalf) -> Vec<u8> {
     };
     // 12 or 36
     let length = (addresses.len() as u16).to_be_bytes();
-    [&SIGNATURE[..], &[VERSION_2 | command, family], &length, &addresses].concat()
+    [&SIGNATURE_2[..], &[command, family], &length, &addresses].concat()
 }
 
 /// Both as IPv4 where both are, otherwise both as IPv6.
@@ -78,6 +75,9 @@ fn octets(address: IpAddr) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy_protocol::{Begin, parse};
+    use proptest::prelude::*;
+    use proptest::sample::select;
 
     fn client(from: &str, to: &str) -> OnBehalf {
         OnBehalf::Client { from: from.parse().expect("an address"), to: to.parse().expect("an address") }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn version_2_is_binary() {
         let bytes = |on_behalf| announcement(SendProxyProtocol::V2, on_behalf);
-        let head = |rest: &[u8]| [&SIGNATURE[..], rest].concat();
+        let head = |rest: &[u8]| [&SIGNATURE_2[..], rest].concat();
         assert_eq!(
             bytes(client("192.0.2.7:258", "198.51.100.1:443")),
             head(&[0x21, 0x11, 0, 12, 192, 0, 2, 7, 198, 51, 100, 1, 1, 2, 1, 187])
@@ -115,5 +115,22 @@ mod tests {
     #[test]
     fn nothing_is_announced_unasked() {
         assert!(announcement(SendProxyProtocol::Off, OnBehalf::Gateway).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_announced_is_what_is_read(
+            version in select(vec![SendProxyProtocol::V1, SendProxyProtocol::V2]),
+            from in any::<SocketAddr>(),
+            to in any::<SocketAddr>(),
+            behind in any::<[u8; 3]>(),
+        ) {
+            let header = announcement(version, OnBehalf::Client { from, to });
+            let Begin::Header { length, source: Some(source) } = parse(&[&header[..], &behind].concat())? else {
+                return Err(TestCaseError::fail("no header with a source"));
+            };
+            prop_assert_eq!(length, header.len());
+            prop_assert_eq!((source.ip().to_canonical(), source.port()), (from.ip().to_canonical(), from.port()));
+        }
     }
 }
