@@ -17,7 +17,7 @@ use crate::body::RequestBody;
 use crate::connection::session::Session;
 use crate::dial::{Origin, Stream};
 use crate::pool::lane::LanePermit;
-use crate::target::{Failure, Invalid, RequestHead, ResponseHead};
+use crate::target::{Failure, Interim, Invalid, RequestHead, ResponseHead};
 use bytes::{Bytes, BytesMut};
 use chunked::{Chunked, Piece};
 use http::Method;
@@ -32,8 +32,6 @@ use tokio::io::ReadBuf;
 use tokio::task::spawn_local;
 use wire::Reader;
 
-/// Interim responses before one final response. A target has use for a few: 100, 103, and 102 now and then.
-const MAX_INTERIM: u8 = 16;
 /// From a read of this size on, the rest of a body is read without a copy, into memory of its own.
 const LARGE: usize = 16 * 1024;
 /// What such a read takes at most.
@@ -46,7 +44,7 @@ pub(crate) struct Connection {
     upload: Upload,
     /// Of the current exchange.
     method: Method,
-    interim: u8,
+    interim: Interim,
     /// Read, and not yet handed on.
     buffer: Bytes,
     /// Of a head that came in more than one read.
@@ -82,7 +80,7 @@ impl Connection {
             origin,
             upload: Upload::Done,
             method: Method::GET,
-            interim: 0,
+            interim: Interim::default(),
             buffer: Bytes::new(),
             partial: BytesMut::new(),
             download: Download::Over,
@@ -96,7 +94,7 @@ impl Connection {
     /// Begins an exchange. The request is written while its response is awaited.
     pub(crate) fn begin(&mut self, head: &RequestHead<'_>, body: RequestBody) {
         self.method = head.method.clone();
-        self.interim = 0;
+        self.interim = Interim::default();
         self.wire.begin(|out| head.write(&body, out));
         self.upload = Upload::new(body, head.headers);
     }
@@ -104,7 +102,7 @@ impl Connection {
     /// Begins the exchange of a connection that turned out to be dead before anything of the request was written.
     pub(crate) fn take_over(&mut self, dead: &mut Self) {
         self.method = dead.method.clone();
-        self.interim = 0;
+        self.interim = Interim::default();
         self.wire.take_over(&dead.wire);
         self.upload = std::mem::replace(&mut dead.upload, Upload::Done);
     }
@@ -184,10 +182,7 @@ impl Connection {
                 self.receive(&received);
                 return Ok(Some(received.head));
             }
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Err(Invalid("more than 16 interim responses"));
-            }
+            self.interim.count()?;
         }
         Ok(None)
     }

@@ -10,7 +10,7 @@ mod request;
 pub(crate) use link::Link;
 
 use crate::body::RequestBody;
-use crate::target::{Failure, Invalid, RequestHead, ResponseHead};
+use crate::target::{Failure, Interim, Invalid, RequestHead, ResponseHead};
 use ::h2::client::ResponseFuture;
 use ::h2::{Error, Reason, RecvStream};
 use bytes::Bytes;
@@ -25,9 +25,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::task::{AbortHandle, spawn_local};
 
-/// Interim responses before one final response, as in HTTP/1.1.
-const MAX_INTERIM: u8 = 16;
-
 /// One exchange. Dropped before the response is over, it resets the stream.
 pub(crate) struct Stream {
     link: Rc<Link>,
@@ -36,7 +33,7 @@ pub(crate) struct Stream {
     sending_on: Option<AbortHandle>,
     download: Download,
     is_head: bool,
-    interim: u8,
+    interim: Interim,
     /// What the link had written when the exchange began.
     written_before: u64,
     /// `Content-Length`, less what has come; h2 sees to it that it is true.
@@ -65,7 +62,7 @@ impl Stream {
             sending_on: None,
             download: Download::Idle,
             is_head: false,
-            interim: 0,
+            interim: Interim::default(),
             written_before: 0,
             left: None,
         }
@@ -142,10 +139,7 @@ impl Stream {
         };
         while let Some(interim) = ready!(response.poll_informational(cx)) {
             interim.map_err(|error| failure(&error))?;
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Poll::Ready(Err(Invalid("more than 16 interim responses").into()));
-            }
+            self.interim.count()?;
         }
         let response = ready!(Pin::new(response).poll(cx)).map_err(|error| failure(&error))?;
         let (parts, body) = response.into_parts();

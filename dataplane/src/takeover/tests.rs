@@ -1,3 +1,5 @@
+//! What one process hands to another, over a real socket.
+
 use super::*;
 use std::net::{SocketAddr, TcpStream};
 

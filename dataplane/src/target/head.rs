@@ -1,5 +1,6 @@
 //! The heads of messages to and from targets, whichever HTTP they are spoken in.
 
+use super::failure::Invalid;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
@@ -17,6 +18,21 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) fields: [Option<(&'a str, &'a HeaderValue)>; 2],
     /// It asks for the protocol that `Upgrade` names.
     pub(crate) upgrade: bool,
+}
+
+/// Interim responses before a final one.
+#[derive(Debug, Default)]
+pub(crate) struct Interim(u8);
+
+impl Interim {
+    /// One more. A target has use for a few: 100, 103, and 102 now and then.
+    ///
+    /// # Errors
+    /// It is the seventeenth.
+    pub(crate) fn count(&mut self) -> Result<(), Invalid> {
+        self.0 += 1;
+        if self.0 > 16 { Err(Invalid("more than 16 interim responses")) } else { Ok(()) }
+    }
 }
 
 /// The head of a response, without what is for one connection only.

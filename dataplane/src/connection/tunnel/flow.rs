@@ -92,12 +92,8 @@ impl Flow {
         self.ended = rest.is_empty();
         self.frames.pass(rest);
         while !rest.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, rest)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(written) => {
-                    self.carried += written as u64;
-                    rest = &rest[written..];
-                }
+            match self.poll_write(cx, to, rest)? {
+                Poll::Ready(written) => rest = &rest[written..],
                 Poll::Pending => {
                     self.waiting = Bytes::copy_from_slice(rest);
                     break;
@@ -107,21 +103,37 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// Some of it, and counts it.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(to).poll_write(cx, bytes))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.carried += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
-        while !self.waiting.is_empty() {
-            let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.waiting))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        // taken out: an empty view of a part of the read-ahead would hold all of it
+        let mut waiting = std::mem::take(&mut self.waiting);
+        while !waiting.is_empty() {
+            match self.poll_write(cx, to, &waiting)? {
+                Poll::Ready(written) => waiting.advance(written),
+                Poll::Pending => {
+                    self.waiting = waiting;
+                    return Poll::Pending;
+                }
             }
-            self.carried += written as u64;
-            self.waiting.advance(written);
         }
-        // a view of a part of the read-ahead would hold all of it
-        self.waiting = Bytes::new();
         Poll::Ready(Ok(()))
     }
 }
