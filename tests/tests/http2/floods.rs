@@ -47,11 +47,20 @@ async fn frames_without_content_are_bounded() {
         ("RST_STREAM of a closed stream", Frame::reset(1, code::CANCEL)),
         ("of a type that nobody knows", Frame::new(0x77, 0, 0, "")),
     ];
-    for (at, (name, frame)) in (1..).zip(floods) {
-        let mut client = range.client().await;
-        assert_eq!(client.get(1, "/h").await.outcome(), "200", "{name}");
-        assert_eq!(until_calm(&mut client, again(frame)).await, CALM, "{name}");
-        assert_eq!(closed_for(&range, "control_frame_flood").await, at, "{name}");
+    let mut closed = 0;
+    for (name, frame) in floods {
+        // of what the gateway does not read any more comes a reset, which can overtake its GOAWAY
+        for tries_left in (0..3).rev() {
+            let mut client = range.client().await;
+            assert_eq!(client.get(1, "/h").await.outcome(), "200", "{name}");
+            let told = until_calm(&mut client, again(frame.clone())).await;
+            closed += 1;
+            assert_eq!(closed_for(&range, "control_frame_flood").await, closed, "{name}");
+            if told == CALM {
+                break;
+            }
+            assert!(told.is_none() && tries_left > 0, "{name}: {told:?}");
+        }
     }
 }
 

@@ -250,6 +250,11 @@ fn clients_that_give_up_waiting_do_not_fill_the_memory() {
     let directory = TempDir::new().unwrap();
     let (_worker, sinks, _reader) = stalled(&directory);
     let (sink, line) = (&sinks[0], "x".repeat(8191) + "\n");
+    // what is kept can be told only once nothing moves any more
+    for _ in 0..8 {
+        sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
+    }
+    until_full(&directory.path().join("fifo"));
     for _ in 0..4000 {
         sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
     }
