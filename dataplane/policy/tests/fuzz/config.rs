@@ -113,8 +113,10 @@ fn snapshots() {
     let words = ["\n", "\u{12}", "\u{1a}", "\"", "\u{0}", "\u{7f}", "\u{8}\u{1}", "a", "/", "http://a:1"];
     fuzz!("snapshots", Nearly, |nearly| {
         let Ok(config) = snapshot::decode_table(&nearly.of(&seeds, &words)) else { return };
-        let again = snapshot::decode_table(&snapshot::encode(&config).table).expect("what was read is sent");
-        assert_eq!(again, config);
+        // what is left out on the wire is written out the first time
+        let sent = snapshot::encode(&config);
+        let again = snapshot::decode_table(&sent.table).expect("what was read is sent");
+        assert_eq!(snapshot::encode(&again), sent);
         let _ = RouteTable::build(&config, None);
     },);
 }
