@@ -2,7 +2,7 @@
 
 use crate::dial::Transports;
 use crate::gateway::Gateway;
-use crate::listener::{self, ListenerSettings};
+use crate::listener::{self, ListenerId, ListenerSettings};
 use crate::telemetry::Exchanged;
 use crate::worker::Workers;
 use http::Version;
@@ -59,6 +59,7 @@ pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) workers: Workers,
+    listener: ListenerId,
 }
 
 /// Serves a config of one route, which takes the targets in turn.
@@ -82,8 +83,8 @@ pub(crate) fn serve_table(table: RouteTable) -> Served {
     gateway.publish(table.identified(1, String::new()), transports);
     let reserved = listener::reserve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 1).unwrap();
     let address = reserved.address();
-    workers.open(reserved, settings).unwrap();
-    Served { address, gateway, workers }
+    let listener = workers.open(reserved, settings).unwrap().id;
+    Served { address, gateway, workers, listener }
 }
 
 impl Served {
@@ -92,6 +93,12 @@ impl Served {
         let mut peer = Peer::new(TcpStream::connect(self.address).unwrap());
         peer.send(bytes);
         peer
+    }
+
+    /// Has every connection end in good order; on return all know.
+    pub(crate) fn close(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.workers.close(self.listener));
     }
 }
 

@@ -53,19 +53,14 @@ pub(super) async fn exchange(io: ClientIo, session: &Rc<Session>, mut watchdog: 
         .half_close(true)
         .max_header_size(limits.max_header_bytes)
         .serve_connection(io, service);
-    let mut closing = false;
     let verdict = poll_fn(|cx| {
         session.remember_waker(cx.waker());
         let now = session.tick();
         if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Verdict::of(outcome, session));
         }
-        // after the poll, and not between requests: hyper would close at once, and drop a request that has arrived
-        if session.is_closing() && !closing && session.phase() != Phase::Idle {
-            closing = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
+        // a connection that is to close does so behind a response that says so, or when none is asked for any more; hyper's
+        // own graceful_shutdown would also close behind one that has not said so, and drop the request that follows
         if session.is_aborted() || session.write_overdue() {
             return Poll::Ready(Verdict::Abort);
         }

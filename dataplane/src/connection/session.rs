@@ -16,8 +16,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// How long an idle connection whose listener closes is still read from. A client does not know yet that it should not
-/// send on it: a close would lose the request that it is just sending.
+/// How long a connection whose listener closes is still read from once it is idle. A client that was not told so by a
+/// response does not know that it should not send on it: a close would lose the request that it is just sending.
 const LAST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Where the connection stands.
@@ -412,7 +412,10 @@ impl Session {
     }
 
     pub(crate) fn flushed(&self) {
-        self.unflushed.set(false);
+        if self.unflushed.replace(false) && self.phase.get() == Phase::Idle {
+            // nothing was asked because the client was still reading
+            self.since.set(self.now());
+        }
     }
 
     pub(crate) fn is_flushed(&self) -> bool {
@@ -425,6 +428,8 @@ impl Session {
     pub(crate) fn due(&self) -> Instant {
         let since = self.since.get();
         let waiting_for = match self.phase.get() {
+            // the client still takes in the response; how long it may pause is write_timeout's to say
+            Phase::Idle if self.unflushed.get() => self.now() + self.limits().shortest(),
             // its next request may be on its way
             Phase::Idle if let Some(closing) = self.closing.get() => since.max(closing) + LAST_REQUEST,
             Phase::Idle => since + self.limits().idle_timeout,

@@ -1,7 +1,8 @@
-//! Request bodies that are not over when the response is.
+//! Request bodies that are not over when the response is, and connections that end while a response is on its way.
 
 use crate::test_support::{Peer, Served, Target, serve};
 use serde_json::{Value, json};
+use std::thread;
 
 const PUT: &str = "PUT /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\n0123456789";
 const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -129,5 +130,67 @@ fn a_chunked_request_is_served_after_any_other() {
         upstream.until(&format!("\r\n\r\n{}", message.split_once("\r\n\r\n").expect("a head").1));
         upstream.send(&WHOLE.replace("Content", "Connection: close\r\nContent"));
         client.until_times("\r\n\r\nok", exchange);
+    }
+}
+
+/// hyper was told to close while the response was on its way, and the request that followed it was lost.
+#[test]
+fn a_request_behind_a_response_that_began_before_a_drain_is_answered() {
+    let (served, target) = started(json!({}));
+    let mut client = served.client("GET /first HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    let begun = client.until("half");
+    assert!(!begun.contains("connection: close"), "{begun}");
+    served.close();
+    client.send("GET /next HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    upstream.send("rest");
+    client.until("halfrest");
+    upstream.until("GET /next ");
+    upstream.send(WHOLE);
+    let answers = client.into_rest();
+    let (_, last) = answers.split_once("halfrest").expect("two responses");
+    assert!(last.contains("connection: close\r\n") && last.ends_with("\r\n\r\nok"), "{answers}");
+}
+
+#[test]
+fn a_connection_ends_behind_a_response_that_began_before_a_drain() {
+    let (served, target) = started(json!({}));
+    let mut client = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    client.until("half");
+    served.close();
+    upstream.send("rest");
+    assert!(client.into_rest().ends_with("halfrest"));
+}
+
+/// A response counted as over once hyper had all of it, and its connection as idle: a client that was slow to take the last
+/// few hundred KiB lost them to a drain, or to idle_timeout.
+#[test]
+fn a_client_that_reads_slowly_gets_the_end_of_a_response_during_a_drain() {
+    const STEP: usize = 384 * 1024;
+    let (served, target) = started(json!({}));
+    // what the kernel takes of a response before hyper has to keep some is not known: one of these is in between
+    let slow: Vec<_> = (1..=16)
+        .map(|steps| {
+            let client = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+            let mut upstream = target.accept();
+            upstream.until("\r\n\r\n");
+            let body = "x".repeat(steps * STEP);
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            (client, body.len(), thread::spawn(move || upstream.send(&response)))
+        })
+        .collect();
+    let idle = served.client("");
+    served.close();
+    idle.into_rest();
+    for (client, length, target) in slow {
+        let answer = client.into_bytes();
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        assert_eq!(answer.len() - head, length);
+        target.join().expect("sent");
     }
 }
