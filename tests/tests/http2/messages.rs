@@ -246,6 +246,23 @@ async fn deadlines_are_those_of_one_stream() {
     assert_eq!(client.get(7, "/h").await.outcome(), "200");
 }
 
+/// No refusal can tell it any more, and it holds a target.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_body_that_stops_behind_a_begun_response_is_not_waited_for() {
+    let endless = Upstream::download(5, None, Some(Duration::from_millis(20))).await;
+    let fleet = Fleet::start(1, |port| {
+        let server = config::server(port, "  read_timeout: 300ms\n");
+        server + "routes:\n  - name: all\n    prefix: /\n" + &config::targets(&[endless.address()])
+    })
+    .await;
+    let mut client = FrameClient::connect(fleet.address(0)).await;
+    client.frames(&[post(&[]), Frame::data(1, 0, "some")]).await;
+    let response = client.response(1).await;
+    assert_eq!((response.outcome().as_str(), response.reset), ("200", Some(code::CANCEL)));
+    assert!(response.text().starts_with("ddddd"), "{response:?}");
+    client.settled().await;
+}
+
 /// Both on one port: the first bytes tell, however they come.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_preface_tells_the_protocol_and_an_upgrade_does_not() {
