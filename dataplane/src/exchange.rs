@@ -52,6 +52,8 @@ pub(crate) struct Exchange {
     /// None when no head could be read.
     head: Option<Head>,
     tries: RefCell<SmallVec<[Try; 1]>>,
+    /// What was asked of the service of a `forward_auth`, where that is traced.
+    service: RefCell<Option<Box<Try>>>,
     retry_denied: Cell<bool>,
     /// Of the response, once there is one.
     status: Option<StatusCode>,
@@ -112,6 +114,7 @@ impl Exchange {
             began,
             head: None,
             tries: RefCell::default(),
+            service: RefCell::default(),
             retry_denied: Cell::new(false),
             status: None,
             grpc_status: Cell::new(None),
@@ -169,6 +172,23 @@ impl Exchange {
     pub(crate) fn try_ended(&self, ended: TryEnd, took: Duration, reused: bool) {
         if let Some(last) = self.tries.borrow_mut().last_mut() {
             *last = Try { ended, took, reused, ..*last };
+        }
+    }
+
+    /// The service of a `forward_auth` is asked, in a span of its own.
+    pub(crate) fn service_asked(&self, span: u64) {
+        let (began, ended) = (self.session.now(), TryEnd::Abandoned);
+        let asked = Try { target: 0, began, took: Duration::ZERO, ended, reused: false, span };
+        *self.service.borrow_mut() = Some(Box::new(asked));
+    }
+
+    /// It has answered, or will not; what is said first holds.
+    pub(crate) fn service_ended(&self, ended: TryEnd, reused: bool) {
+        if let Some(asked) =
+            self.service.borrow_mut().as_mut().filter(|asked| asked.ended == TryEnd::Abandoned)
+        {
+            let took = self.session.now().saturating_duration_since(asked.began);
+            **asked = Try { ended, took, reused, ..**asked };
         }
     }
 
@@ -297,7 +317,7 @@ impl Exchange {
         if self.status.is_none() {
             self.cut_off();
         }
-        let (tries, error) = (self.tries.borrow(), self.error.borrow());
+        let (tries, service, error) = (self.tries.borrow(), self.service.borrow(), self.error.borrow());
         let reason = self.reason.get();
         let head = self.head.as_ref();
         let exchanged = Exchanged {
@@ -322,6 +342,7 @@ impl Exchange {
             backend: self.backend,
             upstream: self.route().map(|route| &*route.backends[self.backend].upstream),
             tries: &tries,
+            service: service.as_deref().zip(self.route().and_then(|route| route.chain.forward_auth.as_ref())),
             retry_denied: self.retry_denied.get(),
             would_limit: self.would_limit.get(),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),

@@ -41,6 +41,7 @@ pub(crate) fn exchanged<'a>(began: Instant) -> Exchanged<'a> {
         backend: 0,
         upstream: None,
         tries: &[],
+        service: None,
         status: 200,
         reason: None,
         grpc_status: None,

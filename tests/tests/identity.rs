@@ -37,7 +37,8 @@ fn decide(request: &Received) -> Response<tests::upstream::Body> {
             .status(StatusCode::FOUND)
             .header("location", "https://login.example/")
             .header("set-cookie", "back=1")
-            .header("x-internal", "1")
+            .header("x-login-hint", "1")
+            .header("x-user", "nobody")
             .body(full("log in first")),
     }
     .expect("a response")
@@ -64,7 +65,8 @@ async fn a_service_decides_and_names_the_caller() {
     assert_eq!((refused.status, &*refused.body), (StatusCode::FOUND, &b"log in first"[..]));
     assert_eq!(refused.header("location"), "https://login.example/");
     assert_eq!(refused.header("set-cookie"), "back=1");
-    assert_eq!(refused.header("x-internal"), "");
+    assert_eq!(refused.header("x-login-hint"), "1");
+    assert_eq!(refused.header("x-user"), "", "what is for the target");
     assert!(refused.header("proxy-status").contains("denied_by_service"), "{refused:?}");
     assert!(target.requests().is_empty(), "nothing reaches the target");
 

@@ -125,6 +125,66 @@ async fn a_fleet_loses_no_span_of_any_attempt_when_it_stops() {
     assert!(good.requests().iter().all(|request| request.header("tracestate") == Some("vendor=1")));
 }
 
+/// What is asked of a service before the request goes on is a span of its own, and the service knows of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_asked_is_a_span_beside_the_attempt() {
+    let (collector, target, admits, refuses) = (
+        Collector::start(Protocol::Grpc).await,
+        answering(StatusCode::OK).await,
+        answering(StatusCode::OK).await,
+        answering(StatusCode::FORBIDDEN).await,
+    );
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let asking = |name: &str, service: SocketAddr| {
+        let filter =
+            format!("filters: [{{forward_auth: {{url: \"http://{service}/check\", timeout: 10s}}}}]");
+        config::route(name, &[target.address()], &[&filter])
+    };
+    let fleet = Fleet::start(1, |port| {
+        let routes =
+            asking("in", admits.address()) + &asking("out", refuses.address()) + &asking("lost", gone);
+        config::server(port, "") + "routes:\n" + &routes + &tracing(&collector, ", parent: always")
+    })
+    .await;
+    let address = fleet.address(0);
+    for (number, path, status) in [
+        (1, "/in", StatusCode::OK),
+        (2, "/out", StatusCode::FORBIDDEN),
+        (3, "/lost", StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        assert_eq!(ask(address, path, number).await, status);
+    }
+
+    let spans = collector.until(7).await;
+    let of = |number: u64, kind: SpanKind, port: Option<u16>| {
+        let mut found = spans.iter().filter(|span| {
+            let of_port = port.is_none_or(|port| attribute(span, "server.port") == Some(port.to_string()));
+            hex(&span.trace_id) == traceparent(number)[3..35] && span.kind() == kind && of_port
+        });
+        let one = found.next().expect("a span");
+        assert_eq!(found.next(), None);
+        one
+    };
+    for (number, service) in [(1, &admits), (2, &refuses)] {
+        let (server, question) = (
+            of(number, SpanKind::Server, None),
+            of(number, SpanKind::Client, Some(service.address().port())),
+        );
+        assert_eq!(question.parent_span_id, server.span_id);
+        assert_eq!(told(service), [(hex(&question.trace_id), hex(&question.span_id))]);
+        let failed = number == 2;
+        assert_eq!(question.status.as_ref().map(|status| status.code()), failed.then_some(SpanStatus::Error));
+    }
+    let (question, attempt) = (
+        of(1, SpanKind::Client, Some(admits.address().port())),
+        of(1, SpanKind::Client, Some(target.address().port())),
+    );
+    assert!(question.end_time_unix_nano <= attempt.start_time_unix_nano);
+    assert_eq!(attribute(question, "http.response.status_code").as_deref(), Some("200"));
+    let lost = of(3, SpanKind::Client, Some(gone.port()));
+    assert_eq!(attribute(lost, "error.type").as_deref(), Some("connect_failed"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_does_not_decide_and_failures_are_recorded_all_the_same() {
     let collector = Collector::start(Protocol::Http).await;

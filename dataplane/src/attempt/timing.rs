@@ -159,13 +159,6 @@ impl<'a> Timing<'a> {
     /// Whose fault it is that there is no response.
     pub(super) fn judge(&self, failure: &Failure) -> Rejection {
         tracing::debug!(%failure, "exchange with a target failed");
-        match (self.session.body_fault(), failure) {
-            (Some(fault), _) => fault.into(),
-            (None, Failure::Invalid(_)) => Rejection::InvalidResponse,
-            (None, Failure::Refused | Failure::GoneAway) => Rejection::StreamRefused,
-            (None, Failure::Closed | Failure::Io(_) | Failure::Reset(_) | Failure::Body(_)) => {
-                Rejection::UpstreamReset
-            }
-        }
+        self.session.body_fault().map_or_else(|| failure.rejection(), Rejection::from)
     }
 }

@@ -5,7 +5,8 @@ use crate::body::{Content, RequestBody};
 use crate::edge;
 use crate::exchange::Exchange;
 use crate::pool::Checkout;
-use crate::target::{RequestHead, ResponseHead};
+use crate::target::{Failure, RequestHead, ResponseHead};
+use crate::telemetry::TryEnd;
 use bytes::Bytes;
 use http::Response;
 use http::header::HeaderValue;
@@ -46,6 +47,14 @@ enum Answer {
     No(ResponseHead, Bytes),
 }
 
+/// There is no head of an answer.
+struct Unanswered {
+    /// For the span.
+    reason: &'static str,
+    /// For people.
+    why: String,
+}
+
 impl Exchange {
     /// Asks the service, and changes the head of the request as it says.
     pub(crate) async fn ask_service(
@@ -56,9 +65,18 @@ impl Exchange {
         timing: &Timing<'_>,
     ) -> Result<Decided, Rejection> {
         let path = asking.normalised_path.unwrap_or(parts.uri.path());
+        if service.excludes(path) {
+            service.pass_by(&mut parts.headers, self.caller.as_deref());
+            return Ok(Decided::Admitted(self.caller.clone()));
+        }
         let question = service.question(parts, path, self.caller.as_deref()).ok_or(Rejection::Internal)?;
-        let answer = timing.patiently(service.timeout, self.ask(service, question, &asking)).await?;
-        let answer = answer.unwrap_or_else(|| Err(format!("no answer within {:?}", service.timeout)));
+        let answer = timing.patiently(service.timeout, self.ask(service, question, &asking)).await;
+        let answer =
+            answer.inspect_err(|missed| self.service_ended(TryEnd::Failed(missed.reason()), false))?;
+        let answer = answer.unwrap_or_else(|| {
+            self.service_ended(TryEnd::Failed(Rejection::ResponseTimeout.reason()), false);
+            Err(format!("no answer within {:?}", service.timeout))
+        });
         let name = &service.service.name;
         let decided = answer.and_then(|answer| match answer {
             Answer::Yes(head) => service
@@ -67,7 +85,7 @@ impl Exchange {
                 .map_err(str::to_owned),
             Answer::No(head, page) => {
                 self.note_error(&format_args!("{name} answers with the status {}", head.status.as_u16()));
-                Ok(Decided::Denied(self.denied(&head, page)))
+                Ok(Decided::Denied(self.denied(service, &head, page)))
             }
         });
         decided.map_err(|why| {
@@ -76,11 +94,11 @@ impl Exchange {
         })
     }
 
-    fn denied(&self, head: &ResponseHead, page: Bytes) -> Response<Content> {
+    fn denied(&self, service: &ForwardAuth, head: &ResponseHead, page: Bytes) -> Response<Content> {
         self.sent(page.len() as u64);
         let mut response = Response::new(page);
         *response.status_mut() = head.status;
-        *response.headers_mut() = ForwardAuth::refusal(&head.headers);
+        *response.headers_mut() = service.refusal(&head.headers);
         edge::denied(&mut response, &self.who());
         edge::local(response, &self.session)
     }
@@ -92,7 +110,12 @@ impl Exchange {
         question: Parts,
         asking: &Asking<'_>,
     ) -> Result<Answer, String> {
-        let (head, mut checkout) = self.converse_about(service, question, asking).await?;
+        let (head, mut checkout) =
+            self.converse_about(service, question, asking).await.map_err(|Unanswered { reason, why }| {
+                self.service_ended(TryEnd::Failed(reason), false);
+                why
+            })?;
+        self.service_ended(TryEnd::Status(head.status.as_u16()), checkout.reused);
         match ForwardAuth::verdict(head.status) {
             Verdict::Yes => {
                 checkout.discard(&self.session);
@@ -122,12 +145,14 @@ impl Exchange {
         service: &ForwardAuth,
         mut question: Parts,
         asking: &Asking<'_>,
-    ) -> Result<(ResponseHead, Checkout), String> {
+    ) -> Result<(ResponseHead, Checkout), Unanswered> {
         let (session, upstream, target) = (&self.session, &service.service, service.target());
         let worker = &session.worker;
         let introduced = self.introduce(&mut question.headers, asking.host, asking.client, asking.inbound);
         if let Some(trace) = &self.trace {
-            question.headers.insert(TRACEPARENT, trace.server_span());
+            let (span, traceparent) = trace.client_span();
+            question.headers.insert(TRACEPARENT, traceparent);
+            self.service_asked(span);
         }
         let (lines, fields) = self.own_lines(introduced, asking.host);
         let head = RequestHead {
@@ -142,23 +167,27 @@ impl Exchange {
         loop {
             let mut checkout = worker.pool.checkout(session, upstream, target, false);
             if !checkout.reused {
-                let transports = self.transports().ok_or_else(|| Rejection::Internal.title().to_owned())?;
+                let transports = self.transports().ok_or_else(|| Unanswered::by(&Rejection::Internal))?;
                 let connected = checkout.connect(session, upstream, target, transports).await;
                 checkout = connected.map_err(|rejection| {
                     let why = worker.gateway.last_connect_error(target.state.id);
                     let refused = Outcome::of(&rejection) == Some(Outcome::ConnectFailure);
-                    why.filter(|_| refused).unwrap_or_else(|| rejection.title().to_owned())
+                    let unanswered = Unanswered::by(&rejection);
+                    match why.filter(|_| refused) {
+                        Some(why) => Unanswered { why, ..unanswered },
+                        None => unanswered,
+                    }
                 })?;
             }
             checkout.begin(&head, RequestBody::Empty);
-            let connection = checkout.connection().ok_or_else(|| Rejection::Internal.title().to_owned())?;
+            let connection = checkout.connection().ok_or_else(|| Unanswered::by(&Rejection::Internal))?;
             match poll_fn(|cx| connection.poll_head(cx, session)).await {
                 Ok(head) => return Ok((head, checkout)),
                 // most likely an idle connection that the service has closed meanwhile; to ask it again does no harm
                 Err(failure) if checkout.reused && failure.is_of_connection() => {}
                 Err(failure) => {
                     checkout.failed();
-                    return Err(failure.to_string());
+                    return Err(Unanswered::of(&failure));
                 }
             }
         }
@@ -176,6 +205,16 @@ impl Exchange {
             }
         }
         Ok(page.into())
+    }
+}
+
+impl Unanswered {
+    fn by(rejection: &Rejection) -> Self {
+        Self { reason: rejection.reason(), why: rejection.title().to_owned() }
+    }
+
+    fn of(failure: &Failure) -> Self {
+        Self { reason: failure.rejection().reason(), why: failure.to_string() }
     }
 }
 

@@ -92,7 +92,7 @@ fn a_refusal_reaches_the_client_as_the_service_words_it() {
     let (_, mut peer) = question(&service);
     peer.send(
         "HTTP/1.1 302 Found\r\nlocation: https://login.example/?back=1\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\
-         x-user: nobody\r\nserver: internal/1.0\r\nx-debug: secret\r\ncontent-type: text/html\r\n\
+         x-user: nobody\r\nconnection: x-hop\r\nx-hop: 1\r\nx-login: yes\r\ncontent-type: text/html\r\n\
          transfer-encoding: chunked\r\n\r\n5\r\nlogin\r\n0\r\n\r\n",
     );
     let answer = client.until("login").to_ascii_lowercase();
@@ -101,6 +101,7 @@ fn a_refusal_reaches_the_client_as_the_service_words_it() {
         "location: https://login.example/?back=1",
         "set-cookie: a=1",
         "set-cookie: b=2",
+        "x-login: yes",
         "content-type: text/html",
         "content-length: 5",
         "cache-control: no-store",
@@ -109,7 +110,7 @@ fn a_refusal_reaches_the_client_as_the_service_words_it() {
     ] {
         assert!(answer.contains(told), "{told}: {answer}");
     }
-    for kept in ["x-user", "server", "x-debug", "transfer-encoding"] {
+    for kept in ["x-user", "x-hop", "transfer-encoding"] {
         assert!(!answer.contains(&format!("\r\n{kept}: ")), "{kept}: {answer}");
     }
     // the same connection of the client and the same one of the service, and only now somebody reaches the target
@@ -118,6 +119,27 @@ fn a_refusal_reaches_the_client_as_the_service_words_it() {
     peer.send(YES);
     let head = target.accept().until("\r\n\r\n");
     assert!(head.starts_with("GET /a?b=c "), "{head}");
+}
+
+#[test]
+fn about_an_excluded_path_nobody_is_asked() {
+    let (service, target) = (Target::new(), Target::new());
+    let settings =
+        json!({"response_headers": ["X-User"], "consumer_header": "X-User", "exclude_paths": ["/open"]});
+    let served = asking(&service, &target, settings);
+    let forged = "x-user: root\r\nX_User: root\r\nX-Consumer-Name: root\r\n";
+    let mut client = served.client(&format!("GET /a/../open/b HTTP/1.1\r\nhost: a\r\n{forged}\r\n"));
+    let mut reached = target.accept();
+    let head = reached.until("\r\n\r\n");
+    assert!(head.starts_with("GET /open/b ") && !head.contains("root"), "{head}");
+    reached.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
+    client.until("done");
+    // the first question of all is about another one
+    client.send("GET /opened HTTP/1.1\r\nhost: a\r\n\r\n");
+    let (head, mut peer) = question(&service);
+    assert!(head.contains("\r\nx-forwarded-uri: /opened\r\n"), "{head}");
+    peer.send("HTTP/1.1 403 -\r\ncontent-length: 2\r\n\r\nno");
+    assert!(client.until("\r\n\r\nno").contains("HTTP/1.1 403 "));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Why there is no response, or no more of it.
 
 use crate::body::BodyError;
+use policy::rejection::Rejection;
 use std::io;
 
 /// Why there is no response, or no more of it.
@@ -26,6 +27,15 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What a request is refused with that got no better answer, unless its own body is at fault.
+    pub(crate) fn rejection(&self) -> Rejection {
+        match self {
+            Self::Invalid(_) => Rejection::InvalidResponse,
+            Self::Refused | Self::GoneAway => Rejection::StreamRefused,
+            Self::Closed | Self::Io(_) | Self::Reset(_) | Self::Body(_) => Rejection::UpstreamReset,
+        }
+    }
+
     /// The target has said nothing, neither has the client: the connection was of no use.
     pub(crate) fn is_of_connection(&self) -> bool {
         match self {

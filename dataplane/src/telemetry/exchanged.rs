@@ -3,6 +3,7 @@
 use crate::telemetry::traces::Trace;
 use crate::worker::TableHandle;
 use http::{HeaderValue, Version};
+use policy::auth::forward::ForwardAuth;
 use policy::client_certificate::ClientCertificate;
 use policy::grpc::GrpcStatus;
 use policy::table::Route;
@@ -44,6 +45,8 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) upstream: Option<&'a Upstream>,
     /// Every attempt, in order.
     pub(crate) tries: &'a [Try],
+    /// What was asked of the service of its `forward_auth`, where that is traced.
+    pub(crate) service: Option<(&'a Try, &'a ForwardAuth)>,
     /// There would have been another, had the budget of retries allowed it.
     pub(crate) retry_denied: bool,
     /// A rate limit would have refused it, but for its shadow mode.
@@ -66,7 +69,7 @@ pub(crate) struct Exchanged<'a> {
     pub(crate) trace: Option<&'a Trace>,
 }
 
-/// One attempt at a target.
+/// One attempt at a target, or a question to a service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Try {
     /// The position of the target in the upstream.

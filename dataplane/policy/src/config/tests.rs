@@ -402,8 +402,13 @@ fn edge_filter() -> impl Strategy<Value = FilterConfig> {
         (blocks(), blocks()).prop_map(|(allow, deny)| FilterConfig::Ip(IpConfig { allow, deny })),
         (scopes, claims)
             .prop_map(|(scopes, claims)| FilterConfig::Authorize(AuthorizeConfig { scopes, claims })),
-        (url, duration(), vec(header_name(), 0..3), vec(header_name(), 0..3), option::of(header_name()))
-            .prop_map(|(url, timeout, request_headers, response_headers, consumer_header)| {
+        (
+            (url, duration()),
+            (vec(header_name(), 0..3), vec(header_name(), 0..3), option::of(header_name())),
+            vec(prefix(), 0..3),
+        )
+            .prop_map(|((url, timeout), headers, exclude_paths)| {
+                let (request_headers, response_headers, consumer_header) = headers;
                 let url = url.parse().expect("a URL");
                 FilterConfig::ForwardAuth(ForwardAuthConfig {
                     url,
@@ -411,6 +416,7 @@ fn edge_filter() -> impl Strategy<Value = FilterConfig> {
                     request_headers,
                     response_headers,
                     consumer_header,
+                    exclude_paths,
                 })
             }),
         any::<u64>().prop_map(|max| FilterConfig::BodyLimit(BodyLimitConfig { max: ByteSize(max) })),

@@ -158,6 +158,11 @@ impl Telling<'_> {
     }
 
     fn forward_auth(&mut self, service: &ForwardAuth, routed: &mut Routed<'_>) {
+        if service.excludes(routed.path) {
+            service.pass_by(&mut routed.parts.headers, routed.caller.caller());
+            let why = "the path is among exclude_paths: nobody is asked";
+            return self.filter(FilterKind::ForwardAuth, Says::Pass, why.to_owned());
+        }
         let name = &service.service.name;
         self.provided.push(format!("{name} lets the request in"));
         self.filter(FilterKind::ForwardAuth, Says::Ask, format!("{name} would be asked"));

@@ -265,3 +265,18 @@ fn explanations_survive_the_wire() {
         assert_eq!(Explanation::try_from(v1::Explanation::from(told.clone())), Ok(told), "{line}");
     }
 }
+
+#[test]
+fn a_service_is_asked_but_about_excluded_paths() {
+    let service =
+        json!({"url": "http://auth:9000/check", "response_headers": ["X-User"], "exclude_paths": ["/open"]});
+    let table = with(json!([
+        {"forward_auth": service},
+        {"rate_limit": {"qps": 10, "burst": 1, "key": "header:X-User"}},
+    ]));
+    let asked = ask(&table, "GET /a");
+    assert_eq!(step(&asked, "forward_auth"), (Says::Ask, "http://auth:9000 would be asked".to_owned()));
+    let open = ask(&table, "GET /open/a x-user: root");
+    let why = "the path is among exclude_paths: nobody is asked";
+    assert_eq!(step(&open, "forward_auth"), (Says::Pass, why.to_owned()));
+}

@@ -7,11 +7,12 @@
 //!     request_headers: [Authorization, Cookie]
 //!     response_headers: [X-User, X-Groups]
 //!     consumer_header: X-User
+//!     exclude_paths: [/orders/health]
 //! ```
 //!
 //! It fails closed, always: without an answer nobody is let in.
 
-use crate::config::leaf::{Duration, Fault, HeaderName, ServiceUrl};
+use crate::config::leaf::{Duration, Fault, HeaderName, PathPrefix, ServiceUrl};
 use crate::config::wire::{millis, parse, parse_all, texts};
 use crate::headers::Reserved;
 use http::header;
@@ -37,6 +38,9 @@ pub struct ForwardAuthConfig {
     /// The header of its answer that says who the caller is: for limits, logs and `X-Consumer-Name`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer_header: Option<HeaderName>,
+    /// Paths, and all below them by whole segments, about which it is not asked. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_paths: Vec<PathPrefix>,
 }
 
 const MAX_TIMEOUT_MS: u64 = 60_000;
@@ -77,13 +81,21 @@ impl ForwardAuthConfig {
 
 impl From<&ForwardAuthConfig> for v1::ForwardAuth {
     fn from(config: &ForwardAuthConfig) -> Self {
-        let ForwardAuthConfig { url, timeout, request_headers, response_headers, consumer_header } = config;
+        let ForwardAuthConfig {
+            url,
+            timeout,
+            request_headers,
+            response_headers,
+            consumer_header,
+            exclude_paths,
+        } = config;
         Self {
             url: url.to_string(),
             timeout_ms: timeout.as_millis(),
             request_headers: texts(request_headers),
             response_headers: texts(response_headers),
             consumer_header: consumer_header.as_ref().map(ToString::to_string),
+            exclude_paths: texts(exclude_paths),
         }
     }
 }
@@ -92,7 +104,14 @@ impl TryFrom<v1::ForwardAuth> for ForwardAuthConfig {
     type Error = Fault;
 
     fn try_from(wire: v1::ForwardAuth) -> Result<Self, Fault> {
-        let v1::ForwardAuth { url, timeout_ms, request_headers, response_headers, consumer_header } = wire;
+        let v1::ForwardAuth {
+            url,
+            timeout_ms,
+            request_headers,
+            response_headers,
+            consumer_header,
+            exclude_paths,
+        } = wire;
         let consumer_header = consumer_header.map(|name| parse("consumer_header", &name)).transpose()?;
         Ok(Self {
             url: parse("url", &url)?,
@@ -100,6 +119,7 @@ impl TryFrom<v1::ForwardAuth> for ForwardAuthConfig {
             request_headers: parse_all("request_headers", &request_headers)?,
             response_headers: parse_all("response_headers", &response_headers)?,
             consumer_header,
+            exclude_paths: parse_all("exclude_paths", &exclude_paths)?,
         })
     }
 }
@@ -118,11 +138,12 @@ mod tests {
             request_headers: vec!["authorization".to_owned(), "cookie".to_owned()],
             response_headers: Vec::new(),
             consumer_header: None,
+            exclude_paths: Vec::new(),
         };
         assert_eq!(wire.kind, Some(v1::filter::Kind::ForwardAuth(expected)));
         wire_round_trip(
             "forward_auth: {url: 'http://auth:9000', timeout: 1s, request_headers: [], response_headers: [X-User], \
-             consumer_header: X-User}",
+             consumer_header: X-User, exclude_paths: [/open]}",
         );
     }
 

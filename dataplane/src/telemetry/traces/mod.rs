@@ -41,13 +41,13 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// For one attempt: the id of its span, and the `traceparent` that its target gets.
+    /// For one attempt or question: the id of its span, and the `traceparent` that the other end gets.
     pub(crate) fn client_span(&self) -> (u64, HeaderValue) {
         let id = new_span_id();
         (id, self.context.traceparent(id))
     }
 
-    /// The `traceparent` of whoever is asked about the exchange.
+    /// The `traceparent` of whoever gets a copy of the request.
     pub(crate) fn server_span(&self) -> HeaderValue {
         self.context.traceparent(self.context.span_id)
     }
@@ -161,7 +161,7 @@ impl Traces {
                 place.send(Queued { encoded, spans });
             }
             Err(_) => {
-                self.dropped.fetch_add(1 + of.tries.len() as u64, Ordering::Relaxed);
+                self.dropped.fetch_add(span::count(of) as u64, Ordering::Relaxed);
             }
         }
         if self.queue.capacity() < HURRY {

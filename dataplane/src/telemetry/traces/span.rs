@@ -1,11 +1,12 @@
-//! The spans of an exchange: a SERVER for it, and a CLIENT for each attempt, by the semantic conventions for HTTP.
+//! The spans of an exchange: a SERVER for it, a CLIENT for each attempt and one for the service of a `forward_auth`, by the semantic conventions for HTTP.
 
 use super::Trace;
 use super::wire::Message;
 use crate::telemetry::{Exchanged, Try, TryEnd};
 use http::{HeaderValue, Version};
 use opentelemetry_semantic_conventions::attribute as name;
-use policy::upstream::Target;
+use policy::auth::forward::ForwardAuth;
+use policy::upstream::{Target, Upstream};
 
 /// `Span.kind`
 const SERVER: u64 = 2;
@@ -39,10 +40,29 @@ const STATUS_OF_CLIENT_CLOSED: u16 = 499;
 pub(super) fn write(buffer: &mut Vec<u8>, trace: &Trace, of: &Exchanged<'_>) -> usize {
     let mut spans = Message::new(buffer);
     spans.nested(super::batch::SPANS, |span| server(span, trace, of));
-    for (at, one) in of.tries.iter().enumerate() {
-        spans.nested(super::batch::SPANS, |span| client(span, trace, of, at, one));
+    if let Some((one, service)) = of.service {
+        let asked =
+            Asked { method: ForwardAuth::METHOD.as_str(), upstream: Some(&service.service), resent: 0 };
+        spans.nested(super::batch::SPANS, |span| client(span, trace, of, &asked, one));
     }
-    1 + of.tries.len()
+    for (resent, one) in of.tries.iter().enumerate() {
+        let asked = Asked { method: of.method, upstream: of.upstream, resent };
+        spans.nested(super::batch::SPANS, |span| client(span, trace, of, &asked, one));
+    }
+    count(of)
+}
+
+/// How many spans an exchange has.
+pub(super) fn count(of: &Exchanged<'_>) -> usize {
+    1 + of.service.iter().len() + of.tries.len()
+}
+
+/// Who is asked in a span of kind CLIENT, and how.
+struct Asked<'a> {
+    method: &'a str,
+    upstream: Option<&'a Upstream>,
+    /// How often it was sent before.
+    resent: usize,
 }
 
 fn server(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>) {
@@ -116,10 +136,10 @@ pub(super) fn failed_midway(of: &Exchanged<'_>) -> bool {
     !of.local && of.reason.is_some_and(|reason| reason != CLIENT_CLOSED)
 }
 
-fn client(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>, at: usize, one: &Try) {
+fn client(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>, asked: &Asked<'_>, one: &Try) {
+    let Asked { method, upstream, resent } = *asked;
     ids(span, trace, one.span, trace.context.span_id, PARENT_IS_KNOWN);
-    let (method, attribute) = known_method(of.method).map_or(OTHER, |known| (known, known));
-    let upstream = of.upstream;
+    let (method, attribute) = known_method(method).map_or(OTHER, |known| (known, known));
     title(span, CLIENT, method, upstream.map(|upstream| &*upstream.name));
     let since = one.began.saturating_duration_since(of.began).as_nanos() as u64;
     let began = of.unix_nanos.saturating_add(since);
@@ -135,8 +155,8 @@ fn client(span: &mut Message<'_>, trace: &Trace, of: &Exchanged<'_>, at: usize, 
         }
     }
     span.flag_attribute(ATTRIBUTES, REUSED, one.reused);
-    if at > 0 {
-        span.number_attribute(ATTRIBUTES, name::HTTP_REQUEST_RESEND_COUNT, at as u64);
+    if resent > 0 {
+        span.number_attribute(ATTRIBUTES, name::HTTP_REQUEST_RESEND_COUNT, resent as u64);
     }
     match one.ended {
         TryEnd::Status(status) => {

@@ -153,6 +153,42 @@ fn an_exchange_is_a_server_and_a_client_for_each_attempt() {
 }
 
 #[test]
+fn the_question_to_a_service_is_a_client_of_its_own() {
+    let table = table("http://127.0.0.1:1", "grpc", json!({"sample": "1"}));
+    let traces = Traces::new("edge-1", OtelEnvironment::default());
+    let (trace, began) = (trace(&traces, &table), Instant::now());
+    let config = json!({"routes": [{"name": "a", "prefix": "/", "targets": [{"addr": "http://10.0.0.7"}],
+        "filters": [{"forward_auth": {"url": "http://auth:9000/check"}}]}]});
+    let asking = RouteTable::build(&serde_json::from_value(config).unwrap(), None).unwrap();
+    let service = asking.routes[0].chain.forward_auth.as_ref().unwrap();
+    let tries = &tries(began, &trace)[1..];
+    let asked = Try { target: 0, ..tries[0] };
+    let of = Exchanged {
+        method: "POST",
+        service: Some((&asked, service)),
+        ..exchanged(&table, tries, &trace, began)
+    };
+    let [server, question, attempt] = spans_of(&trace, &of).try_into().unwrap();
+    assert_eq!((&*question.name, question.kind()), ("GET http://auth:9000", SpanKind::Client));
+    assert_eq!(question.span_id, asked.span.to_be_bytes());
+    assert_eq!(question.parent_span_id, server.span_id);
+    assert_eq!(
+        attributes(&question),
+        [
+            ("gateway.connection_reused", "true"),
+            ("http.request.method", "GET"),
+            ("http.response.status_code", "200"),
+            ("peer.service", "http://auth:9000"),
+            ("server.address", "auth"),
+            ("server.port", "9000"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    assert_eq!(attempt.name, "POST pool");
+    assert!(!attributes(&attempt).iter().any(|(key, _)| key == "http.request.resend_count"));
+}
+
+#[test]
 fn a_parent_is_one_of_another_process() {
     let table = table("http://127.0.0.1:1", "grpc", json!({"parent": "always"}));
     let traces = Traces::new("edge-1", OtelEnvironment::default());

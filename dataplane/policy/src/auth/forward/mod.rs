@@ -2,13 +2,14 @@
 
 use super::Proven;
 use super::identity::{CONSUMER_NAME, is_consumer_header};
+use crate::config::leaf::PathPrefix;
 use crate::filter::forward_auth::ForwardAuthConfig;
 use crate::filter::{Caller, Scheme};
-use crate::headers::{alike, withhold};
+use crate::headers::{Reserved, alike, withhold};
 use crate::upstream::{Target, Upstream};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,28 +22,6 @@ static FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-proto"),
-];
-
-/// What of a refusal reaches the client besides the headers of the framing: how to prove itself and where, and what the
-/// page that says so needs. Everything else is between the service and the gateway.
-static TOLD: [HeaderName; 17] = [
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LANGUAGE,
-    header::CONTENT_SECURITY_POLICY,
-    header::CONTENT_TYPE,
-    header::EXPIRES,
-    header::LINK,
-    header::LOCATION,
-    header::PRAGMA,
-    header::REFERRER_POLICY,
-    header::RETRY_AFTER,
-    header::SET_COOKIE,
-    header::STRICT_TRANSPORT_SECURITY,
-    header::VARY,
-    header::WWW_AUTHENTICATE,
-    header::X_CONTENT_TYPE_OPTIONS,
-    header::X_FRAME_OPTIONS,
 ];
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -58,6 +37,7 @@ pub struct ForwardAuth {
     request_headers: Box<[HeaderName]>,
     response_headers: Box<[HeaderName]>,
     consumer_header: Option<HeaderName>,
+    exclude_paths: Box<[PathPrefix]>,
 }
 
 /// What an answer of the service means, by its status.
@@ -74,10 +54,19 @@ pub enum Verdict {
 impl ForwardAuth {
     /// Why a request ended that the service did not let in: in the access log, in metrics and in `Proxy-Status`.
     pub const REASON: &'static str = "denied_by_service";
+    /// Of the question.
+    pub const METHOD: Method = Method::GET;
 
     /// `service` is the upstream of the config's address.
     pub(crate) fn new(config: &ForwardAuthConfig, service: Arc<Upstream>) -> Self {
-        let ForwardAuthConfig { url, timeout, request_headers, response_headers, consumer_header } = config;
+        let ForwardAuthConfig {
+            url,
+            timeout,
+            request_headers,
+            response_headers,
+            consumer_header,
+            exclude_paths,
+        } = config;
         let names =
             |names: &[crate::config::leaf::HeaderName]| names.iter().map(|name| name.0.clone()).collect();
         Self {
@@ -87,6 +76,7 @@ impl ForwardAuth {
             request_headers: names(request_headers),
             response_headers: names(response_headers),
             consumer_header: consumer_header.as_ref().map(|name| name.0.clone()),
+            exclude_paths: exclude_paths.iter().cloned().collect(),
         }
     }
 
@@ -101,10 +91,24 @@ impl ForwardAuth {
         self.consumer_header.is_some()
     }
 
+    /// Whether requests for this normalised path go on without its word.
+    pub fn excludes(&self, path: &str) -> bool {
+        self.exclude_paths.iter().any(|excluded| excluded.covers(path))
+    }
+
+    /// It is not asked about this request: the target gets nothing of what only its answer may say.
+    pub fn pass_by(&self, headers: &mut HeaderMap, known: Option<&Caller>) {
+        withhold(headers, |name| {
+            (known.is_none() && is_consumer_header(name))
+                || self.response_headers.iter().any(|ours| alike(name, ours.as_str()))
+        });
+    }
+
     /// What the service is asked about a request of which `path` is the normalised path. What tells the target who the
     /// client is belongs into it besides. None if the request cannot be told of.
     pub fn question(&self, parts: &Parts, path: &str, caller: Option<&Caller>) -> Option<Parts> {
         let (mut question, ()) = Request::new(()).into_parts();
+        question.method = Self::METHOD;
         question.uri = self.uri.clone();
         let headers = &mut question.headers;
         headers.insert(header::HOST, self.target().authority.clone());
@@ -147,10 +151,7 @@ impl ForwardAuth {
             Some(_) => None,
             None => self.consumer(answer)?,
         };
-        withhold(headers, |name| {
-            (known.is_none() && is_consumer_header(name))
-                || self.response_headers.iter().any(|ours| alike(name, ours.as_str()))
-        });
+        self.pass_by(headers, known.as_deref());
         for name in &self.response_headers {
             copy(answer, name, headers);
         }
@@ -175,10 +176,16 @@ impl ForwardAuth {
         Proven::new(Arc::new(caller), std::iter::empty()).map(Some).ok_or("the caller's name is not a text")
     }
 
-    /// The service has said no: what of its headers the client gets.
-    pub fn refusal(answer: &HeaderMap) -> HeaderMap {
+    /// The service has said no: what of its headers the client gets. All of them, but for those that are for one
+    /// connection or for the target, and those by which the gateway says who asks.
+    pub fn refusal(&self, answer: &HeaderMap) -> HeaderMap {
+        let is_told = |name: &&HeaderName| {
+            let for_the_target =
+                self.response_headers.iter().chain(&self.consumer_header).any(|ours| ours == *name);
+            !for_the_target && matches!(Reserved::of(name), None | Some(Reserved::Cors))
+        };
         let mut told = HeaderMap::new();
-        for name in &TOLD {
+        for name in answer.keys().filter(is_told) {
             copy(answer, name, &mut told);
         }
         // the next request may have proved itself

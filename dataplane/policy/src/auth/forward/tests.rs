@@ -3,7 +3,6 @@
 use super::*;
 use crate::filter::FilterConfig;
 use crate::filter::test_support::filter;
-use http::Method;
 
 fn forward_auth(settings: &str) -> ForwardAuth {
     let yaml = format!("forward_auth: {{url: 'http://auth:9000/check?x=1', {settings}}}");
@@ -98,22 +97,51 @@ fn a_caller_has_one_name_or_none() {
 }
 
 #[test]
-fn a_refusal_tells_the_client_what_it_needs_and_no_more() {
-    let told = ForwardAuth::refusal(&headers(&[
+fn a_refusal_reaches_the_client_but_for_what_is_for_the_target_or_for_one_connection() {
+    let auth = forward_auth("response_headers: [X-User], consumer_header: X-Id");
+    let told = auth.refusal(&headers(&[
         ("www-authenticate", "Basic realm=\"a\""),
         ("www-authenticate", "Bearer"),
         ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
         ("content-length", "5"),
+        ("trailer", "x-sum"),
+        ("proxy-authenticate", "Basic"),
+        ("via", "1.1 auth"),
+        ("x-request-id", "1"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-consumer-name", "alice"),
         ("x-user", "alice"),
+        ("x-id", "4711"),
         ("access-control-allow-origin", "*"),
-        ("authorization", "secret"),
+        ("x-login-url", "/login"),
         ("server", "x"),
     ]));
     let expected = headers(&[
         ("www-authenticate", "Basic realm=\"a\""),
         ("www-authenticate", "Bearer"),
         ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+        ("access-control-allow-origin", "*"),
+        ("x-login-url", "/login"),
+        ("server", "x"),
         ("cache-control", "no-store"),
     ]);
     assert_eq!(told, expected);
+    let own = auth.refusal(&headers(&[("cache-control", "max-age=5")]));
+    assert_eq!(own, headers(&[("cache-control", "max-age=5")]));
+}
+
+#[test]
+fn on_an_excluded_path_nobody_is_asked_and_nobody_can_pretend_that_somebody_was() {
+    let auth = forward_auth("response_headers: [X-User], consumer_header: X-Id, exclude_paths: [/open]");
+    for (path, excluded) in [("/open", true), ("/open/a", true), ("/opened", false), ("/", false)] {
+        assert_eq!(auth.excludes(path), excluded, "{path}");
+    }
+    let sent = [("x-user", "root"), ("x_user", "root"), ("x-consumer-name", "root"), ("a", "b")];
+    let mut target = headers(&sent);
+    auth.pass_by(&mut target, Some(&caller("bob")));
+    assert_eq!(target, headers(&[("x-consumer-name", "root"), ("a", "b")]), "an auth filter has said so");
+    auth.pass_by(&mut target, None);
+    assert_eq!(target, headers(&[("a", "b")]));
 }
