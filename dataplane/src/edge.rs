@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use policy::auth::forward::ForwardAuth;
 use policy::grpc::{self, Call};
+use policy::headers::unrepeated;
 use policy::rejection::{Rejection, Who};
 
 /// The id's header, towards the target and the client.
@@ -24,7 +25,7 @@ pub(crate) fn request_id(session: &Session) -> HeaderValue {
         .into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
     let text = id.hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    unrepeated(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
 }
 
 /// The response to a refused request, without the headers that frame it. A call is told the status of a call, in a

@@ -16,7 +16,7 @@ use policy::auth::forward::ForwardAuth;
 use policy::balance::request_key;
 use policy::forwarded::{self, Client};
 use policy::grpc::Timeout;
-use policy::headers::Inbound;
+use policy::headers::{Inbound, unrepeated};
 use policy::rejection::Rejection;
 use policy::request;
 use policy::table::Edge;
@@ -33,35 +33,39 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 type OwnLines<'a> = (&'a [u8], [Option<(&'a str, &'a HeaderValue)>; 2]);
 
 /// Answers one request; whatever happens there is an answer. `checked`: what its protocol has to say against the head.
-pub(crate) async fn serve(
+///
+/// What is large stays where it is first put, and is not handed from future to future: each would have room for it.
+pub(crate) fn serve(
     session: Rc<Session>,
-    parts: Parts,
+    mut parts: Parts,
     body: ClientBody,
     checked: Result<(), Rejection>,
-) -> Result<Response<Body>, Infallible> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     session.exchange_began(Extent::of(&body));
     session.worker.count_request();
     let mut exchange = Exchange::begin(session, &parts);
-    let forwarded = match checked {
-        Ok(()) => exchange.forward(parts, body).await,
-        Err(rejection) => Err(rejection),
-    };
-    let mut response = match forwarded {
-        Ok(response) => response,
-        Err(rejection) => {
-            exchange.log_has_room().await;
-            edge::framed(&rejection, exchange.refuse(&rejection), &exchange.session)
+    async move {
+        let forwarded = match checked {
+            Ok(()) => exchange.forward(&mut parts, body).await,
+            Err(rejection) => Err(rejection),
+        };
+        let mut response = match forwarded {
+            Ok(response) => response,
+            Err(rejection) => {
+                exchange.log_has_room().await;
+                edge::framed(&rejection, exchange.refuse(&rejection), &exchange.session)
+            }
+        };
+        exchange.decorate(response.headers_mut());
+        if exchange.session.is_closing() {
+            edge::last(&mut response);
         }
-    };
-    exchange.decorate(response.headers_mut());
-    if exchange.session.is_closing() {
-        edge::last(&mut response);
+        Ok(exchange.answer(response))
     }
-    Ok(exchange.answer(response))
 }
 
 impl Exchange {
-    async fn forward(&mut self, mut parts: Parts, body: ClientBody) -> Result<Response<Content>, Rejection> {
+    async fn forward(&mut self, parts: &mut Parts, body: ClientBody) -> Result<Response<Content>, Rejection> {
         // without a table nothing listens; a request can only meet this while the process ends
         let table = self.table.clone().ok_or(Rejection::NoRoute)?;
         let max_target = self.session.limits().max_target_bytes;
@@ -75,7 +79,7 @@ impl Exchange {
             return Err(Rejection::Loop);
         }
 
-        let host = request::host_of(&parts)?;
+        let host = request::host_of(parts)?;
         let peer = self.session.peer.ip();
         let client = forwarded::client_address(peer, &parts.headers, &table.server.trusted_proxies);
         self.client_ip = client.ip;
@@ -83,9 +87,9 @@ impl Exchange {
         if self.session.settings.rules.redirect(&client, &parts.headers).is_some() {
             self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
             self.begin_trace(&table.unrouted, &parts.headers, &client);
-            return self.send_to_https(&parts, &client, &host, &path);
+            return self.send_to_https(parts, &client, &host, &path);
         }
-        let at = match table.route_of(&parts, &host, &path) {
+        let at = match table.route_of(parts, &host, &path) {
             Ok(at) => at,
             Err(refusal) => {
                 self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);
@@ -98,13 +102,13 @@ impl Exchange {
         self.accept_request_id(&route.chain.edge, &inbound, &parts.headers, &client);
         self.begin_trace(&route.chain.edge, &parts.headers, &client);
         self.log_has_room().await;
-        if let Some(answer) = self.enter(route, &parts, &client, &host, &path)? {
+        if let Some(answer) = self.enter(route, parts, &client, &host, &path)? {
             return Ok(answer);
         }
         if inbound.websocket && !route.websocket {
             return Err(Rejection::UpgradeRefused);
         }
-        let client_host = request::host_header(&parts, &host)?;
+        let client_host = request::host_header(parts, &host)?;
         // an owned one outlasts what authentication takes out of the request
         let normalised = match path {
             Cow::Borrowed(_) => None,
@@ -119,13 +123,13 @@ impl Exchange {
             timing.narrow(timeout);
         }
         if let Some(auth) = &route.chain.auth {
-            self.caller = self.authenticate(auth, &mut parts, normalised.as_deref(), &timing).await?;
+            self.caller = self.authenticate(auth, parts, normalised.as_deref(), &timing).await?;
         }
         if let Some(service) = &route.chain.forward_auth {
             let normalised_path = normalised.as_deref();
             let asking = Asking { client: &client, inbound: &inbound, host: &client_host, normalised_path };
             // in a box: routes that ask nobody do not carry the room for it
-            match Box::pin(self.ask_service(service, &mut parts, asking, &timing)).await? {
+            match Box::pin(self.ask_service(service, parts, asking, &timing)).await? {
                 Decided::Admitted(caller) => self.caller = caller,
                 Decided::Denied(answer) => {
                     self.answers_itself(ForwardAuth::REASON);
@@ -152,7 +156,7 @@ impl Exchange {
         let decoder = self.translate_call(route, &mut parts.headers);
         let websocket = inbound.websocket;
         let copy = match &route.mirror {
-            Some(_) if !websocket => Copy::sample(self, route, &parts, &client_host, introduced),
+            Some(_) if !websocket => Copy::sample(self, route, parts, &client_host, introduced),
             Some(_) | None => None,
         };
         let outbound = Outbound {
@@ -173,7 +177,7 @@ impl Exchange {
         if (inbound.has_request_id || edge.request_id.header.0 != edge::REQUEST_ID)
             && let Some(id) = edge.request_id.accepted(headers, client.peer_is_trusted)
         {
-            self.request_id = id;
+            self.request_id = unrepeated(id);
         }
     }
 

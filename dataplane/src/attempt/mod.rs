@@ -29,8 +29,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// What the proxy has found out about the request before it is sent.
-pub(crate) struct Outbound {
-    pub(crate) parts: Parts,
+pub(crate) struct Outbound<'a> {
+    pub(crate) parts: &'a mut Parts,
     pub(crate) body: ClientBody,
     /// The `Host` that the client asked for.
     pub(crate) client_host: HeaderValue,
@@ -45,12 +45,12 @@ pub(crate) struct Outbound {
 }
 
 /// Sends the request to a target of the route and returns its answer.
-pub(crate) async fn send(
-    exchange: &Exchange,
-    route: &Route,
-    outbound: Outbound,
-    timing: Timing<'_>,
-) -> Result<Response<Content>, Rejection> {
+pub(crate) fn send<'a>(
+    exchange: &'a Exchange,
+    route: &'a Route,
+    outbound: Outbound<'a>,
+    timing: Timing<'a>,
+) -> impl Future<Output = Result<Response<Content>, Rejection>> {
     let Outbound { parts, body, client_host, introduced, key, websocket, with } = outbound;
     let mut sending = Sending {
         exchange,
@@ -68,19 +68,21 @@ pub(crate) async fn send(
         checkout: None,
         response: None,
     };
-    let admission = sending.admit().await?;
-    let ended = match &route.guard.retry {
-        None => {
-            sending.body = Some(RequestBody::new(body, &exchange.session, with));
-            sending.attempt(admission).await
-        }
-        Some(retry) => {
-            let max_body = retry.running.max_body(&sending.parts.method, exchange.call.is_some());
-            let body = Replay::new(body, &exchange.session, max_body, with);
-            sending.persist(&retry.running, admission, body).await
-        }
-    };
-    sending.finish(ended)
+    async move {
+        let admission = sending.admit().await?;
+        let ended = match &route.guard.retry {
+            None => {
+                sending.body = Some(RequestBody::new(body, &exchange.session, with));
+                sending.attempt(admission).await
+            }
+            Some(retry) => {
+                let max_body = retry.running.max_body(&sending.parts.method, exchange.call.is_some());
+                let body = Replay::new(body, &exchange.session, max_body, with);
+                sending.persist(&retry.running, admission, body).await
+            }
+        };
+        sending.finish(ended)
+    }
 }
 
 /// A request and everything that its attempts have in common. What is large stays here and is not handed from function
@@ -91,7 +93,7 @@ struct Sending<'a> {
     /// The one of the route's backends that it goes to; a retry, too.
     backend: &'a Backend,
     key: Option<u64>,
-    parts: Parts,
+    parts: &'a mut Parts,
     client_host: HeaderValue,
     introduced: bool,
     websocket: bool,
@@ -247,7 +249,11 @@ impl<'a> Sending<'a> {
             return Ok(checkout);
         }
         let transports = self.exchange.transports().ok_or(Rejection::Internal)?;
-        let connected = self.timing.within(checkout.connect(session, upstream, target, transports)).await;
+        let connected = {
+            // in a box: most requests find a connection, and do not carry the room for making one
+            let connecting = Box::pin(checkout.connect(session, upstream, target, transports));
+            self.timing.within(connecting).await
+        };
         if let Err(rejection) = &connected
             && Outcome::of(rejection) == Some(Outcome::ConnectFailure)
             && let Some(why) = session.worker.gateway.last_connect_error(target.state.id)
@@ -279,7 +285,7 @@ impl<'a> Sending<'a> {
                 .map_or(Poll::Pending, |rejection| Poll::Ready(Err(Unanswered::For(rejection)))),
         })
         .await?;
-        if !answer::is_expected(&head, self.websocket, &self.parts) {
+        if !answer::is_expected(&head, self.websocket, self.parts) {
             return Err(Unanswered::For(Rejection::InvalidResponse));
         }
         *response = Some(head);

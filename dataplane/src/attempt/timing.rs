@@ -145,7 +145,8 @@ impl<'a> Timing<'a> {
         patience: Duration,
         event: impl Future<Output = T>,
     ) -> Result<Option<T>, Rejection> {
-        self.within(async { Ok(tokio::time::timeout(patience, event).await.ok()) }).await
+        // in a box: who need not wait does not carry the room for it
+        self.within(Box::pin(async { Ok(tokio::time::timeout(patience, event).await.ok()) })).await
     }
 
     /// Waits for so long, but no longer than the route allows.

@@ -30,7 +30,7 @@ pub(super) enum Ended {
     Aborted,
     /// The client is still owed an answer.
     Refused(ClientStream, Rejection),
-    Upgraded(ClientStream, Bytes, Tunnel),
+    Upgraded(ClientStream, Bytes, Box<Tunnel>),
 }
 
 /// Serves requests until the connection ends or has been idle for a while.

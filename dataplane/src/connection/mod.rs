@@ -57,7 +57,7 @@ pub(crate) async fn serve(stream: ClientStream, read_ahead: Bytes, session: Rc<S
                 return goodbye::linger(stream).await;
             }
             Ended::Upgraded(stream, read_ahead, tunnel) => {
-                return tunnel::run(stream, read_ahead, tunnel, &session).await;
+                return Box::pin(tunnel::run(stream, read_ahead, tunnel, &session)).await;
             }
         }
     }

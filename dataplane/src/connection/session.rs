@@ -99,7 +99,7 @@ pub(crate) struct Session {
     swallowed: Cell<Option<u16>>,
     /// The connection must not be drained lazily: it ends after a refusal with bytes unread.
     linger: Cell<bool>,
-    tunnel: RefCell<Option<Tunnel>>,
+    tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Since when.
     closing: Cell<Option<Instant>>,
     /// No request has come yet.
@@ -117,9 +117,12 @@ impl Deref for Session {
 }
 
 impl Session {
-    /// Of a new connection, or a new stream.
+    /// Of a new connection.
     pub(crate) fn new(client: Rc<Client>) -> Self {
-        let now = Instant::now();
+        Self::begun(client, Instant::now())
+    }
+
+    fn begun(client: Rc<Client>, now: Instant) -> Self {
         Self {
             client,
             now: Cell::new(now),
@@ -148,14 +151,9 @@ impl Session {
         }
     }
 
-    /// Whose it is.
-    pub(super) fn client(&self) -> &Rc<Client> {
-        &self.client
-    }
-
-    /// One for what goes on beside it for its client's sake, in a task of its own.
+    /// One for what goes on beside it for its client's sake, in a task of its own; it begins now.
     pub(crate) fn sibling(&self) -> Rc<Self> {
-        Rc::new(Self::new(self.client.clone()))
+        Rc::new(Self::begun(self.client.clone(), self.now()))
     }
 
     /// The time of the current wake-up of its task.
@@ -458,7 +456,7 @@ impl Session {
     // ---- the end of the connection
 
     pub(crate) fn set_tunnel(&self, tunnel: Tunnel) {
-        *self.tunnel.borrow_mut() = Some(tunnel);
+        *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
     }
 
     /// An exchange that ends with its tunnel and not before; given back when there is none.
@@ -477,7 +475,7 @@ impl Session {
         self.phase.set(Phase::Tunnel);
     }
 
-    pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
+    pub(crate) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.borrow_mut().take()
     }
 

@@ -3,6 +3,7 @@
 //! hyper frames messages soundly but forwards whatever they say; the holes it leaves are closed here, in one walk over
 //! the headers of each message, so that nothing is looked up that is not there.
 
+mod hop_by_hop;
 mod host;
 mod raw;
 mod reserved;
@@ -10,12 +11,14 @@ mod reserved;
 mod tests;
 mod trailer;
 
+pub(crate) use hop_by_hop::is_hop_by_hop;
 pub use host::{Host, parse_host};
 pub use raw::is_plainly_chunked;
 pub use reserved::Reserved;
 pub(crate) use trailer::forbid as forbid_trailers;
 
 use crate::rejection::Rejection;
+use hop_by_hop::HopByHop;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Version};
 
@@ -24,8 +27,8 @@ use http::{Method, Version};
 pub struct Inbound {
     /// `Connection` names more than `close`, `keep-alive`, `te` and `upgrade`.
     names_hop_by_hop: bool,
-    /// A field that never goes further is there.
-    has_hop_by_hop: bool,
+    /// Fields that never go further and are there.
+    hop_by_hop: HopByHop,
     /// `TE` is there.
     has_te: bool,
     /// `Content-Length` is there.
@@ -62,22 +65,12 @@ pub(crate) fn is_ours(name: &str) -> bool {
     ) || name.starts_with("x-forwarded-")
 }
 
-/// Fields for the next hop only; `Expect` and `Trailer` too say how a message comes, not what it means.
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "expect"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "upgrade"
-    )
+/// A value that no other message has. In HTTP/2, HPACK would keep it for the next messages, search all that it has kept of
+/// the same name for each of them, and give up what does come again; as one that is never indexed (RFC 7541 §7.1.3) it
+/// is only written.
+pub fn unrepeated(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 impl Inbound {
@@ -103,14 +96,14 @@ impl Inbound {
                 }
                 "transfer-encoding" => {
                     found.chunked = true;
-                    found.has_hop_by_hop = true;
+                    found.hop_by_hop.meet(name);
                     codings += 1;
                     if codings > 1 || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                         return Err(Rejection::UnsupportedTransferEncoding);
                     }
                 }
                 "connection" => {
-                    found.has_hop_by_hop = true;
+                    found.hop_by_hop.meet(name);
                     connection_upgrade |= found.read_connection(value)?;
                 }
                 "keep-alive"
@@ -118,7 +111,7 @@ impl Inbound {
                 | "proxy-authenticate"
                 | "proxy-authorization"
                 | "proxy"
-                | "http2-settings" => found.has_hop_by_hop = true,
+                | "http2-settings" => found.hop_by_hop.meet(name),
                 "te" => found.has_te = true,
                 "trailer" => found.has_trailer = true,
                 "upgrade" => {
@@ -132,7 +125,7 @@ impl Inbound {
                 "expect" if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                     return Err(Rejection::ExpectationFailed);
                 }
-                "expect" => found.has_hop_by_hop = true,
+                "expect" => found.hop_by_hop.meet(name),
                 "via" => found.has_via = true,
                 "x-request-id" => found.has_request_id = true,
                 "x-real-ip" | "forwarded" => found.has_forwarding = true,
@@ -192,11 +185,7 @@ impl Inbound {
         if self.names_hop_by_hop {
             remove_named(headers);
         }
-        if self.has_hop_by_hop {
-            remove_hop_by_hop(headers);
-            headers.remove("proxy");
-            headers.remove(header::EXPECT);
-        }
+        self.hop_by_hop.remove(headers);
         if self.has_te && !te_allows_trailers(headers) {
             headers.remove(header::TE);
         }
@@ -231,20 +220,20 @@ pub struct Framing {
 /// [`Rejection::InvalidResponse`] for framing that two readers could read in two ways.
 pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<Framing, Rejection> {
     let mut framing = Framing::default();
-    let (mut hop_by_hop, mut named) = (false, false);
+    let (mut hop_by_hop, mut named) = (HopByHop::default(), false);
     for (name, value) in &*headers {
         match name.as_str() {
             "content-length" if framing.length.is_some() => return Err(Rejection::InvalidResponse),
             "content-length" => framing.length = Some(length(value)?),
             "transfer-encoding" => {
-                hop_by_hop = true;
+                hop_by_hop.meet(name);
                 if framing.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                     return Err(Rejection::InvalidResponse);
                 }
                 framing.chunked = true;
             }
             "connection" => {
-                hop_by_hop = true;
+                hop_by_hop.meet(name);
                 let options = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                 for option in options {
                     if option.eq_ignore_ascii_case(b"close") {
@@ -256,7 +245,13 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<Framin
                     }
                 }
             }
-            "keep-alive" | "proxy-connection" | "te" | "upgrade" => hop_by_hop = true,
+            "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "http2-settings"
+            | "te"
+            | "upgrade" => hop_by_hop.meet(name),
             _ => {}
         }
     }
@@ -269,11 +264,7 @@ pub fn clean_response(headers: &mut HeaderMap, switching: bool) -> Result<Framin
     if named {
         remove_named(headers);
     }
-    if hop_by_hop {
-        remove_hop_by_hop(headers);
-        headers.remove(header::TE);
-        headers.remove(header::UPGRADE);
-    }
+    hop_by_hop.remove(headers);
     Ok(framing)
 }
 
@@ -295,20 +286,6 @@ fn remove_named(headers: &mut HeaderMap) {
         .filter(|name| !is_ours(name.as_str()) && *name != header::TE && *name != header::UPGRADE)
         .collect();
     for name in named {
-        headers.remove(name);
-    }
-}
-
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-    ] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
         headers.remove(name);
     }
 }

@@ -128,6 +128,9 @@ fn responses_with_two_framings_are_refused() {
         ("connection", "close, x-hop"),
         ("x-hop", "1"),
         ("keep-alive", "x"),
+        ("proxy-connection", "close"),
+        ("upgrade", "h2c"),
+        ("te", "trailers"),
         ("content-length", "5"),
         ("trailer", "x-sum"),
     ]);
@@ -135,6 +138,16 @@ fn responses_with_two_framings_are_refused() {
     let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     left.sort_unstable();
     assert_eq!(left, ["content-length", "trailer"]);
+}
+
+/// It was passed on where nothing else was to be dropped.
+#[test]
+fn proxy_authenticate_alone_goes_no_further() {
+    for name in ["proxy-authenticate", "proxy-authorization", "http2-settings"] {
+        let mut headers = map(&[(name, "x")]);
+        clean_response(&mut headers, false).expect("accepted");
+        assert!(headers.is_empty(), "{name}");
+    }
 }
 
 #[test]

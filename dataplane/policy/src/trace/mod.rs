@@ -9,6 +9,7 @@ mod state;
 pub use parent::Parent;
 pub use sampling::{Sampler, Threshold};
 
+use crate::headers::unrepeated;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The field that names the trace and the caller's span.
@@ -79,7 +80,7 @@ impl SpanContext {
         write_hex(&mut text[36..52], &span_id.to_be_bytes());
         write_hex(&mut text[53..55], &[self.flags]);
         // hexadecimal digits and hyphens are always a value
-        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        unrepeated(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 }
 

@@ -15,32 +15,44 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Sends a response; without its body where it is one to HEAD.
-pub(super) async fn send(
-    served: &Served,
-    response: Response<Body>,
-    bodiless: bool,
-    respond: &mut SendResponse<Bytes>,
-) -> Ended {
-    let Served { streams, session } = served;
-    let (mut head, body) = response.into_parts();
-    complete(&mut head, &body, session);
-    let ends = bodiless || body.is_end_stream();
-    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), ends) else {
-        return Ended::Cancelled;
-    };
-    if ends {
-        drop(body);
-    } else {
-        let mut sending = Sending { body, data: Bytes::new(), last: false };
-        let ended = poll_fn(|cx| sending.poll(cx, &mut stream, session, streams)).await;
-        if ended != Ended::Answered {
-            sending.body.cut_off(sending.data.len());
-            return ended;
-        }
+/// A response of which the head was sent.
+pub(super) struct Reply {
+    stream: SendStream<Bytes>,
+    /// None where it has no body.
+    body: Option<Sending>,
+}
+
+impl Reply {
+    /// Sends the head of a response, which is all of one to HEAD; `None` when nobody waits for it any longer.
+    pub(super) fn begin(
+        response: Response<Body>,
+        bodiless: bool,
+        session: &Session,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Option<Self> {
+        let (mut head, body) = response.into_parts();
+        complete(&mut head, &body, session);
+        let ends = bodiless || body.is_end_stream();
+        let stream = respond.send_response(Response::from_parts(head, ()), ends).ok()?;
+        let body = (!ends).then(|| Sending { body, data: Bytes::new(), last: false });
+        Some(Self { stream, body })
     }
-    request_over(session, &mut stream).await;
-    Ended::Answered
+
+    /// Sends the rest of it.
+    pub(super) async fn finish(&mut self, served: &Served) -> Ended {
+        let Served { streams, session } = served;
+        if let Some(sending) = &mut self.body {
+            let ended = poll_fn(|cx| sending.poll(cx, &mut self.stream, session, streams)).await;
+            if ended != Ended::Answered {
+                sending.body.cut_off(sending.data.len());
+                return ended;
+            }
+        }
+        // with it the exchange is over, whatever is still to come of the request
+        self.body = None;
+        request_over(session, &mut self.stream).await;
+        Ended::Answered
+    }
 }
 
 /// What hyper adds in HTTP/1.1: how long the body is, and the date.

@@ -1,11 +1,11 @@
 //! One stream: its request, from the frames that h2 has read to the last word about it.
 
-use super::reply;
+use super::reply::Reply;
 use super::streams::Served;
 use super::tunnel::StreamIo;
 use crate::body::{Body, ClientBody, Continuation, StreamBody};
-use crate::connection::session::Phase;
-use crate::connection::tunnel;
+use crate::connection::session::{Phase, Session};
+use crate::connection::tunnel::{self, Tunnel};
 use crate::proxy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,9 +16,11 @@ use h2::{RecvStream, SendStream};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use policy::http2::{Bootstrap, HeadLimits, settle};
+use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +34,18 @@ pub(super) enum Ended {
 }
 
 /// Serves a stream until it ends, or is told to.
-pub(super) async fn serve(served: Served, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+pub(super) fn serve(
+    served: Served,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> {
+    let asked = Asked::of(request, &served.session);
+    run(served, asked, respond)
+}
+
+async fn run(served: Served, asked: Asked, respond: SendResponse<Bytes>) {
     let Served { streams, session } = &served;
-    let mut conversation = pin!(converse(&served, request, respond));
+    let mut conversation = pin!(converse(&served, asked, respond));
     let ended = poll_fn(|cx| {
         session.remember_waker(cx.waker());
         session.tick();
@@ -56,57 +67,105 @@ pub(super) async fn serve(served: Served, request: Request<RecvStream>, respond:
     }
 }
 
-async fn converse(served: &Served, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Ended {
-    let session = &served.session;
-    let (mut head, incoming) = request.into_parts();
-    let protocol = head.extensions.remove::<Protocol>();
-    let bodiless = head.method == Method::HEAD;
-    let continuation =
-        (!incoming.is_end_stream() && head.headers.contains_key(header::EXPECT)).then(Continuation::default);
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+/// A request on its way to be answered.
+struct Asked {
+    /// In a box: it is most of what a stream needs, and what comes behind the head of the answer does not need it.
+    answer: Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>,
+    bodiless: bool,
+    continuation: Option<Continuation>,
+    /// What comes from the client, where that is no body.
+    client: Option<RecvStream>,
+}
 
-    let limits = session.limits();
-    let limits = HeadLimits { bytes: limits.max_header_bytes, fields: limits.max_headers };
-    let (checked, body, client) = match protocol {
-        None => {
-            let body = StreamBody::new(incoming, length, continuation.clone());
-            (settle(&mut head, None, limits), ClientBody::Http2(body), None)
+impl Asked {
+    fn of(request: Request<RecvStream>, session: &Rc<Session>) -> Self {
+        let (mut head, incoming) = request.into_parts();
+        let protocol = head.extensions.remove::<Protocol>();
+        let bodiless = head.method == Method::HEAD;
+        let continuation = (!incoming.is_end_stream() && head.headers.contains_key(header::EXPECT))
+            .then(Continuation::default);
+        let length =
+            head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+
+        let limits = session.limits();
+        let limits = HeadLimits { bytes: limits.max_header_bytes, fields: limits.max_headers };
+        let (checked, body, client) = match protocol {
+            None => {
+                let body = StreamBody::new(incoming, length, continuation.clone());
+                (settle(&mut head, None, limits), ClientBody::Http2(body), None)
+            }
+            Some(protocol) => {
+                let key = websocket_key();
+                let bootstrap = Bootstrap { protocol: protocol.as_ref(), websocket_key: &key };
+                (settle(&mut head, Some(bootstrap), limits), ClientBody::None, Some(incoming))
+            }
+        };
+        let answer = Box::pin(proxy::serve(session.clone(), head, body, checked));
+        Self { answer, bodiless, continuation, client }
+    }
+}
+
+async fn converse(served: &Served, mut asked: Asked, mut respond: SendResponse<Bytes>) -> Ended {
+    let session = &served.session;
+    let answered = poll_fn(|cx| asked.poll(cx, session, &mut respond)).await;
+    let _client = asked.client.take();
+    drop(asked);
+    match answered {
+        None => Ended::Cancelled,
+        Some(Answered::Reply(mut reply)) => reply.finish(served).await,
+        Some(Answered::Tunnel(client, tunnel)) => {
+            // in a box: streams that are no tunnels do not carry the room for one
+            Box::pin(tunnel::run(client, Bytes::new(), tunnel, session)).await;
+            Ended::Answered
         }
-        Some(protocol) => {
-            let key = websocket_key();
-            let bootstrap = Bootstrap { protocol: protocol.as_ref(), websocket_key: &key };
-            (settle(&mut head, Some(bootstrap), limits), ClientBody::None, Some(incoming))
-        }
-    };
-    let mut answer = pin!(proxy::serve(session.clone(), head, body, checked));
-    let response = poll_fn(|cx| {
+    }
+}
+
+/// What a client gets whose request was answered.
+enum Answered {
+    Reply(Reply),
+    Tunnel(StreamIo, Box<Tunnel>),
+}
+
+impl Asked {
+    /// Waits for the answer, and sends its head; `None` when nobody waits any longer.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Poll<Option<Answered>> {
         // first: a body that is cancelled is not one that is malformed
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-            return Poll::Ready(answer.ok());
+        if let Poll::Ready(answer) = self.answer.as_mut().poll(cx) {
+            return Poll::Ready(answer.ok().and_then(|response| self.begin(response, session, respond)));
         }
-        if continuation.as_ref().is_some_and(Continuation::take) {
+        if self.continuation.as_ref().is_some_and(Continuation::take) {
             let mut interim = Response::new(());
             *interim.status_mut() = StatusCode::CONTINUE;
             // an error is the end of the stream, which wakes this task
             let _ = respond.send_informational(interim);
         }
         Poll::Pending
-    })
-    .await;
-    let Some(response) = response else { return Ended::Cancelled };
-    match (session.take_tunnel(), client) {
-        (Some(tunnel), Some(incoming)) => {
-            let Some(outgoing) = open(response, &mut respond) else { return Ended::Cancelled };
-            tunnel::run(StreamIo::new(incoming, outgoing), Bytes::new(), tunnel, session).await;
-            Ended::Answered
-        }
-        (_, client) => {
-            let ended = reply::send(served, response, bodiless, &mut respond).await;
-            drop(client);
-            ended
+    }
+
+    fn begin(
+        &mut self,
+        response: Response<Body>,
+        session: &Session,
+        respond: &mut SendResponse<Bytes>,
+    ) -> Option<Answered> {
+        match (session.take_tunnel(), self.client.take()) {
+            (Some(tunnel), Some(incoming)) => {
+                let outgoing = open(response, respond)?;
+                Some(Answered::Tunnel(StreamIo::new(incoming, outgoing), tunnel))
+            }
+            (_, client) => {
+                self.client = client;
+                Reply::begin(response, self.bodiless, session, respond).map(Answered::Reply)
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ impl Streams {
 
     /// Another stream begins.
     pub(super) fn enter(self: &Rc<Self>) -> Served {
-        let session = Rc::new(Session::new(self.session.client().clone()));
+        let session = self.session.sibling();
         self.sessions.borrow_mut().push(session.clone());
         Served { streams: self.clone(), session }
     }

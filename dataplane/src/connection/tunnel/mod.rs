@@ -60,10 +60,10 @@ impl Broken {
 pub(crate) async fn run(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     read_ahead: Bytes,
-    tunnel: Tunnel,
+    tunnel: Box<Tunnel>,
     session: &Session,
 ) {
-    let Tunnel { mut target, checkout, idle_timeout, exchange } = tunnel;
+    let Tunnel { mut target, checkout, idle_timeout, exchange } = *tunnel;
     session.tunnel_begins();
     let _counted = session.worker.count_websocket();
     let mut from_client = Flow::new(read_ahead);
