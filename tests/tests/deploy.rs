@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -127,6 +128,32 @@ async fn the_balancer_loses_no_request_while_a_data_plane_drains() {
     assert_eq!(tally.keys().collect::<Vec<_>>(), ["200"], "{tally:?}");
 }
 
+fn dashboard() -> Value {
+    let path = deploy("grafana/dashboards/mini-gateway.json");
+    serde_json::from_str(&fs::read_to_string(path).expect("a dashboard")).expect("JSON")
+}
+
+#[test]
+fn the_panels_of_the_dashboard_lie_side_by_side_without_gaps_and_none_is_red_for_nothing() {
+    const COLUMNS: u64 = 24;
+    let dashboard = dashboard();
+    let (mut ids, mut cells) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        let title = &panel["title"];
+        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{title}: its id is another's");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect("a place"));
+        for cell in (y..y + h).flat_map(|line| (x..x + w).map(move |column| (line, column))) {
+            assert!(cells.insert(cell) && cell.1 < COLUMNS, "{title}: line and column {cell:?}");
+        }
+        // without any of the three Grafana colours a value green, and red from 80 on
+        let looks = &panel["fieldConfig"]["defaults"];
+        let coloured = ["color", "mappings", "thresholds"].iter().any(|key| !looks[*key].is_null());
+        assert!(panel["type"] != "stat" || coloured, "{title}: no colours");
+    }
+    let lines = cells.last().map_or(0, |(line, _)| line + 1);
+    assert_eq!(cells.len() as u64, lines * COLUMNS, "a gap between panels");
+}
+
 /// Everything that Grafana would ask, by the panel or variable that asks it.
 fn questions(dashboard: &Value) -> Vec<(String, String)> {
     let panels = dashboard["panels"].as_array().expect("panels").iter();
@@ -180,10 +207,7 @@ async fn every_panel_of_the_dashboard_shows_something_of_a_fleet() {
         .flat_map(|address| paths.map(|path| Load::start(address, &Plan { clients: 1, ..Plan::get(path) })))
         .collect();
 
-    let dashboard = deploy("grafana/dashboards/mini-gateway.json");
-    let dashboard: Value =
-        serde_json::from_str(&fs::read_to_string(dashboard).expect("a dashboard")).expect("JSON");
-    let questions = questions(&dashboard);
+    let questions = questions(&dashboard());
     assert!(questions.len() > 25, "{}", questions.len());
     for (title, query) in &questions {
         let shown = prometheus.until(query, |samples| samples.iter().any(|one| !one.value.is_nan())).await;
