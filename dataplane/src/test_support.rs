@@ -8,6 +8,7 @@ use crate::worker::Workers;
 use http::Version;
 use policy::config::GatewayConfig;
 use policy::table::RouteTable;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -108,7 +109,10 @@ pub(crate) struct Target(TcpListener);
 
 impl Target {
     pub(crate) fn new() -> Self {
-        Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // holds for accepting, too: a test that waits for a connection in vain fails, and does not hang
+        set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE)).unwrap();
+        Self(listener)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -174,14 +174,21 @@ fn a_client_that_reads_slowly_gets_the_end_of_a_response_during_a_drain() {
     const STEP: usize = 384 * 1024;
     let (served, target) = started(json!({}));
     // what the kernel takes of a response before hyper has to keep some is not known: one of these is in between
-    let slow: Vec<_> = (1..=16)
+    let asked: Vec<_> = (1..=16)
         .map(|steps| {
             let client = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
             let mut upstream = target.accept();
             upstream.until("\r\n\r\n");
-            let body = "x".repeat(steps * STEP);
-            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            (client, body.len(), thread::spawn(move || upstream.send(&response)))
+            (client, upstream, steps * STEP)
+        })
+        .collect();
+    // not before all are connected: a busy worker may take longer for a connection than it may
+    let slow: Vec<_> = asked
+        .into_iter()
+        .map(|(client, mut upstream, length)| {
+            let body = "x".repeat(length);
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+            (client, length, thread::spawn(move || upstream.send(&response)))
         })
         .collect();
     let idle = served.client("");
