@@ -133,14 +133,22 @@ fn a_chunked_request_is_served_after_any_other() {
     }
 }
 
+const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
+
+/// A client whose request has arrived at the target, and the target's side of it.
+fn asked(served: &Served, target: &Target) -> (Peer, Peer) {
+    let client = served.client("GET /first HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    (client, upstream)
+}
+
 /// hyper was told to close while the response was on its way, and the request that followed it was lost.
 #[test]
 fn a_request_behind_a_response_that_began_before_a_drain_is_answered() {
     let (served, target) = started(json!({}));
-    let mut client = served.client("GET /first HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    let mut upstream = target.accept();
-    upstream.until("\r\n\r\n");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    let (mut client, mut upstream) = asked(&served, &target);
+    upstream.send(HALF);
     let begun = client.until("half");
     assert!(!begun.contains("connection: close"), "{begun}");
     served.close();
@@ -157,10 +165,8 @@ fn a_request_behind_a_response_that_began_before_a_drain_is_answered() {
 #[test]
 fn a_connection_ends_behind_a_response_that_began_before_a_drain() {
     let (served, target) = started(json!({}));
-    let mut client = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
-    let mut upstream = target.accept();
-    upstream.until("\r\n\r\n");
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    let (mut client, mut upstream) = asked(&served, &target);
+    upstream.send(HALF);
     client.until("half");
     served.close();
     upstream.send("rest");
@@ -174,18 +180,11 @@ fn a_client_that_reads_slowly_gets_the_end_of_a_response_during_a_drain() {
     const STEP: usize = 384 * 1024;
     let (served, target) = started(json!({}));
     // what the kernel takes of a response before hyper has to keep some is not known: one of these is in between
-    let asked: Vec<_> = (1..=16)
-        .map(|steps| {
-            let client = served.client("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
-            let mut upstream = target.accept();
-            upstream.until("\r\n\r\n");
-            (client, upstream, steps * STEP)
-        })
-        .collect();
+    let asked: Vec<_> = (1..=16).map(|steps| (asked(&served, &target), steps * STEP)).collect();
     // not before all are connected: a busy worker may take longer for a connection than it may
     let slow: Vec<_> = asked
         .into_iter()
-        .map(|(client, mut upstream, length)| {
+        .map(|((client, mut upstream), length)| {
             let body = "x".repeat(length);
             let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
             (client, length, thread::spawn(move || upstream.send(&response)))

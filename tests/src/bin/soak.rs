@@ -234,6 +234,8 @@ fn memory(fleet: &mut Fleet) -> Vec<u64> {
     (0..fleet.addresses().len()).map(|at| fleet.data_plane(at).memory_kib("VmRSS")).collect()
 }
 
+const CLOSE: &[u8] = b"\r\nConnection: close\r\n";
+
 /// One request after the other on one connection; every one that gets no 200 is lost.
 async fn requests(address: SocketAddr, tally: Arc<Tally>) {
     while !tally.over.load(Ordering::Relaxed) {
@@ -255,7 +257,7 @@ async fn requests_on_one_connection(address: SocketAddr, tally: &Tally) -> anyho
         }
         anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
         tally.requests.fetch_add(1, Ordering::Relaxed);
-        if String::from_utf8_lossy(&answer).to_ascii_lowercase().contains("\r\nconnection: close\r\n") {
+        if answer.windows(CLOSE.len()).any(|some| some.eq_ignore_ascii_case(CLOSE)) {
             break;
         }
     }

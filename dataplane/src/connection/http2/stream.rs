@@ -157,16 +157,13 @@ impl Asked {
         session: &Session,
         respond: &mut SendResponse<Bytes>,
     ) -> Option<Answered> {
-        match (session.take_tunnel(), self.client.take()) {
-            (Some(tunnel), Some(incoming)) => {
-                let outgoing = open(response, respond)?;
-                Some(Answered::Tunnel(StreamIo::new(incoming, outgoing), tunnel))
-            }
-            (_, client) => {
-                self.client = client;
-                Reply::begin(response, self.bodiless, session, respond).map(Answered::Reply)
-            }
+        if let Some(tunnel) = session.take_tunnel()
+            && let Some(incoming) = self.client.take()
+        {
+            let outgoing = open(response, respond)?;
+            return Some(Answered::Tunnel(StreamIo::new(incoming, outgoing), tunnel));
         }
+        Reply::begin(response, self.bodiless, session, respond).map(Answered::Reply)
     }
 }
 

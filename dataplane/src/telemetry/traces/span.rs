@@ -1,4 +1,5 @@
-//! The spans of an exchange: a SERVER for it, a CLIENT for each attempt and one for the service of a `forward_auth`, by the semantic conventions for HTTP.
+//! The spans of an exchange: a SERVER for it, a CLIENT for each attempt and one for the service of a `forward_auth`, by the
+//! semantic conventions for HTTP.
 
 use super::Trace;
 use super::wire::Message;
