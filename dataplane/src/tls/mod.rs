@@ -3,6 +3,7 @@
 mod certificate;
 pub(crate) mod file;
 mod material;
+mod maybe;
 mod resolver;
 mod stamp;
 mod terminator;
@@ -10,6 +11,7 @@ mod watch;
 
 pub(crate) use certificate::client_certificate;
 pub(crate) use material::Serving;
+pub(crate) use maybe::MaybeTls;
 pub(crate) use terminator::Terminator;
 pub(crate) use watch::watch;
 
