@@ -1,8 +1,9 @@
 //! TLS towards the targets of an upstream, made from its config and the files it names.
 
-use crate::tls;
 use crate::tls::file::{self, BadFile};
-use policy::config::leaf::{self, FilePath, SubjectAltName};
+use crate::tls::{self, Followed, Reloaded};
+use arc_swap::ArcSwapOption;
+use policy::config::leaf::{FilePath, SubjectAltName};
 use policy::config::transport::UpstreamTlsConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -14,17 +15,26 @@ use sha2::{Digest as _, Sha256};
 use std::io;
 use std::sync::Arc;
 
-/// TLS as one upstream wants it. Its sessions are resumed over all workers.
+/// TLS as one upstream wants it, with its files as they were when they were last good.
 #[derive(Debug)]
-pub(super) struct TlsClient {
-    pub(super) config: Arc<ClientConfig>,
-    /// Of everything that was read for it: the same again makes the same client.
-    pub(super) fingerprint: [u8; 32],
+pub(crate) struct TlsClient {
+    wanted: UpstreamTlsConfig,
+    live: ArcSwapOption<Live>,
+    followed: Followed,
+}
+
+/// Good files, ready to connect with.
+#[derive(Debug)]
+struct Live {
+    /// Its sessions are resumed over all workers.
+    config: Arc<ClientConfig>,
+    /// SHA-256 of all that was read for it.
+    digest: [u8; 32],
 }
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsClientError {
+enum TlsClientError {
     #[error(transparent)]
     File(#[from] BadFile),
     #[error("this machine has no certificate authorities{0}")]
@@ -34,37 +44,83 @@ pub(super) enum TlsClientError {
 }
 
 impl TlsClient {
-    /// Reads the files that the config names, or the authorities of the machine.
-    pub(super) fn new(config: &UpstreamTlsConfig) -> Result<Self, TlsClientError> {
-        let mut hash = Sha256::new();
+    /// Nothing is read yet.
+    pub(super) fn unread(wanted: &UpstreamTlsConfig) -> Self {
+        Self { wanted: wanted.clone(), live: ArcSwapOption::empty(), followed: Followed::default() }
+    }
+
+    /// What connections are made with now, or why none are.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        match &*self.live.load() {
+            Some(live) => Ok(Arc::clone(&live.config)),
+            None => Err(self.fault().unwrap_or_else(|| "its files were not read".to_owned())),
+        }
+    }
+
+    /// Why what there is to read now is not used.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.followed.fault()
+    }
+
+    /// Every file that it is made of.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FilePath> {
+        self.wanted.files()
+    }
+
+    /// Reads the files, or the authorities of the machine. On a blocking thread.
+    pub(super) fn read(&self) -> Reloaded {
+        self.followed.read(self.files(), || self.renew().map_err(|error| error.to_string()))
+    }
+
+    /// Looks whether files have changed, and makes connections with them if they are good. On a blocking thread.
+    pub(crate) fn reload(&self) -> Reloaded {
+        self.followed.reload(self.files(), || self.renew().map_err(|error| error.to_string()))
+    }
+
+    /// Whether connections are made with other files than before.
+    fn renew(&self) -> Result<bool, TlsClientError> {
+        let live = Live::read(&self.wanted)?;
+        if self.live.load().as_ref().is_some_and(|before| before.digest == live.digest) {
+            return Ok(false);
+        }
+        self.live.store(Some(Arc::new(live)));
+        Ok(true)
+    }
+}
+
+impl Live {
+    fn read(wanted: &UpstreamTlsConfig) -> Result<Self, TlsClientError> {
+        let mut digest = Sha256::new();
         let provider = tls::provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
-        let verifier: Arc<dyn ServerCertVerifier> = if config.insecure_skip_verify {
-            Arc::new(Unverified(provider))
+        let verifier: Arc<dyn ServerCertVerifier> = if wanted.insecure_skip_verify {
+            Arc::new(Verifier { trust: Trust::Anybody, provider })
         } else {
-            let roots = Arc::new(roots(config.ca.as_ref(), &mut hash)?);
-            match config.subject_alt_names.is_empty() {
-                true => WebPkiServerVerifier::builder_with_provider(roots, provider)
+            let roots = Arc::new(roots(wanted.ca.as_ref(), &mut digest)?);
+            if wanted.subject_alt_names.is_empty() {
+                WebPkiServerVerifier::builder_with_provider(roots, provider)
                     .build()
-                    .map_err(|error| Error::General(error.to_string()))?,
-                false => Arc::new(Pinned { names: pinned(&config.subject_alt_names), roots, provider }),
+                    .map_err(|error| Error::General(error.to_string()))?
+            } else {
+                let names = wanted.subject_alt_names.iter().filter_map(PinnedName::new).collect();
+                Arc::new(Verifier { trust: Trust::Names(names, roots), provider })
             }
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-        let client = match (&config.cert, &config.key) {
+        let config = match (&wanted.cert, &wanted.key) {
             (Some(cert), Some(key)) => {
                 let chain = certificates(cert)?;
-                chain.iter().for_each(|one| hash.update(one));
+                chain.iter().for_each(|one| digest.update(one));
                 let private = file::private_key(key.as_path(), &file::read(key.as_path())?)?;
-                hash.update(private.secret_der());
+                digest.update(private.secret_der());
                 builder
                     .with_client_auth_cert(chain, private)
                     .map_err(|error| BadFile::new(key.as_path(), error.to_string()))?
             }
             _ => builder.with_no_client_auth(),
         };
-        Ok(Self { config: Arc::new(client), fingerprint: hash.finalize().into() })
+        Ok(Self { config: Arc::new(config), digest: digest.finalize().into() })
     }
 }
 
@@ -73,18 +129,18 @@ fn certificates(path: &FilePath) -> Result<Vec<CertificateDer<'static>>, BadFile
 }
 
 /// The authorities of a file, or of the machine.
-fn roots(file: Option<&FilePath>, hash: &mut Sha256) -> Result<RootCertStore, TlsClientError> {
+fn roots(file: Option<&FilePath>, digest: &mut Sha256) -> Result<RootCertStore, TlsClientError> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
             for certificate in certificates(file)? {
-                hash.update(&certificate);
+                digest.update(&certificate);
                 roots.add(certificate).map_err(|error| BadFile::new(file.as_path(), error.to_string()))?;
             }
         }
         None => {
             let found = rustls_native_certs::load_native_certs();
-            found.certs.iter().for_each(|one| hash.update(one));
+            found.certs.iter().for_each(|one| digest.update(one));
             // of those of a machine a few are often of no use
             let (added, _) = roots.add_parsable_certificates(found.certs);
             if added == 0 {
@@ -101,12 +157,19 @@ pub(super) fn server_name(name: &str) -> io::Result<ServerName<'static>> {
     ServerName::try_from(name.to_owned()).map_err(io::Error::other)
 }
 
-/// Signed by an authority, and with one of these names in place of the one that was asked for.
+/// Whose certificate will do. Signatures of the handshake are verified in any case.
 #[derive(Debug)]
-struct Pinned {
-    names: Vec<PinnedName>,
-    roots: Arc<RootCertStore>,
+struct Verifier {
+    trust: Trust,
     provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug)]
+enum Trust {
+    /// `insecure_skip_verify`: whoever holds the key of any certificate.
+    Anybody,
+    /// Signed by an authority, and with one of these names in place of the one that was asked for.
+    Names(Vec<PinnedName>, Arc<RootCertStore>),
 }
 
 #[derive(Debug)]
@@ -115,28 +178,26 @@ enum PinnedName {
     Uri(String),
 }
 
-fn pinned(names: &[SubjectAltName]) -> Vec<PinnedName> {
-    let host = |name: &leaf::ServerName| server_name(name.as_str()).ok().map(PinnedName::Host);
-    let one = |name: &SubjectAltName| match name {
-        SubjectAltName::Host(name) => host(name),
-        SubjectAltName::Uri(uri) => Some(PinnedName::Uri(uri.clone())),
-    };
-    names.iter().filter_map(one).collect()
-}
-
-impl Pinned {
-    fn has_one(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        let bare = webpki::EndEntityCert::try_from(certificate)
-            .map_err(|_| Error::from(CertificateError::BadEncoding))?;
-        Ok(self.names.iter().any(|name| match name {
-            PinnedName::Host(name) => verify_server_name(&parsed, name).is_ok(),
-            PinnedName::Uri(uri) => bare.valid_uri_names().any(|one| one == uri),
-        }))
+impl PinnedName {
+    fn new(name: &SubjectAltName) -> Option<Self> {
+        match name {
+            SubjectAltName::Host(name) => server_name(name.as_str()).ok().map(Self::Host),
+            SubjectAltName::Uri(uri) => Some(Self::Uri(uri.clone())),
+        }
     }
 }
 
-impl ServerCertVerifier for Pinned {
+fn has_one(names: &[PinnedName], certificate: &CertificateDer<'_>) -> Result<bool, Error> {
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    let bare = webpki::EndEntityCert::try_from(certificate)
+        .map_err(|_| Error::from(CertificateError::BadEncoding))?;
+    Ok(names.iter().any(|name| match name {
+        PinnedName::Host(name) => verify_server_name(&parsed, name).is_ok(),
+        PinnedName::Uri(uri) => bare.valid_uri_names().any(|one| one == uri),
+    }))
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -145,55 +206,18 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(end_entity)?,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
-        match self.has_one(end_entity)? {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(CertificateError::NotValidForName.into()),
+        if let Trust::Names(names, roots) = &self.trust {
+            verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(end_entity)?,
+                roots,
+                intermediates,
+                now,
+                self.provider.signature_verification_algorithms.all,
+            )?;
+            if !has_one(names, end_entity)? {
+                return Err(CertificateError::NotValidForName.into());
+            }
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        signed_tls12(&self.provider, message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        signed_tls13(&self.provider, message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// `insecure_skip_verify`: whoever holds the key of any certificate will do.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
         Ok(ServerCertVerified::assertion())
     }
 
@@ -203,7 +227,8 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_tls12(&self.0, message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -212,30 +237,11 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        signed_tls13(&self.0, message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn signed_tls12(
-    provider: &CryptoProvider,
-    message: &[u8],
-    cert: &CertificateDer<'_>,
-    dss: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = &provider.signature_verification_algorithms;
-    rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-}
-
-fn signed_tls13(
-    provider: &CryptoProvider,
-    message: &[u8],
-    cert: &CertificateDer<'_>,
-    dss: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    let algorithms = &provider.signature_verification_algorithms;
-    rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
 }

@@ -6,6 +6,7 @@ mod names;
 mod stream;
 mod transports;
 
+pub(crate) use client::TlsClient;
 pub(crate) use https::{Connector, connector, plain_connector, words};
 pub(crate) use names::Origin;
 pub(crate) use policy::proxy_protocol::OnBehalf;
@@ -16,7 +17,6 @@ use crate::tls::{ALPN_H2, ALPN_HTTP1};
 use names::Name;
 use policy::config::transport::{SendProxyProtocol, UpstreamProtocol};
 use policy::rejection::Rejection;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,11 +50,11 @@ enum Security {
     /// Not at all.
     Plain,
     Tls {
-        config: Arc<ClientConfig>,
+        client: Arc<TlsClient>,
         server_name: ServerName<'static>,
         verified: bool,
     },
-    /// TLS with files that were not there when the data plane was started.
+    /// By a name that no certificate can have.
     Unusable(Arc<str>),
 }
 
@@ -148,8 +148,8 @@ impl Transport {
                 Ok(Dialled { stream: Stream::Plain(stream), http2: offer == Offer::Http2, origin })
             }
             Security::Unusable(why) => Err(DialError::Tls(why.to_string())),
-            Security::Tls { config, server_name, verified: _ } => {
-                let connector = TlsConnector::from(Arc::clone(config));
+            Security::Tls { client, server_name, verified: _ } => {
+                let connector = TlsConnector::from(client.config().map_err(DialError::Tls)?);
                 let handshake = connector.with_alpn(offer.alpn()).connect(server_name.clone(), stream);
                 let stream = handshake.await.map_err(handshake_error)?;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);

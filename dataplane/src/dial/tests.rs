@@ -1,7 +1,7 @@
 //! Who is taken for whom: connections by TLS to servers that prove this or that.
 
 use super::*;
-use crate::tls::file;
+use crate::tls::{Reloaded, file};
 use ::tests::authority::{Authority, Files};
 use policy::config::GatewayConfig;
 use policy::diagnostic::Diagnostic;
@@ -193,8 +193,56 @@ fn what_has_not_changed_is_taken_over() {
     assert!(Arc::ptr_eq(before.to(target).unwrap(), same.to(target).unwrap()));
     authority.server("one", &["one"]);
     let renewed = Transports::prepare(&table, Some(&same)).unwrap();
-    assert!(
-        !Arc::ptr_eq(same.to(target).unwrap(), renewed.to(target).unwrap()),
-        "the certificate was renewed"
-    );
+    assert!(Arc::ptr_eq(same.to(target).unwrap(), renewed.to(target).unwrap()), "its probes go on");
+}
+
+/// The config and the table stay what they are: only the file changes.
+#[tokio::test]
+async fn files_are_read_anew_when_they_change_and_kept_while_they_are_no_good() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (authority, other) = (Authority::new(ours.path()), Authority::new(theirs.path()));
+    let address = server(&other.server("one", &["127.0.0.1"]), &[], None).await;
+    let tls = json!({"ca": path(&authority.file())});
+    let (table, transports) = prepare(address, json!({"tls": tls})).unwrap();
+    let transport = transports.to(&table.upstreams[0].targets[0]).unwrap();
+    let client = transports.tls_clients().next().unwrap();
+    let outcome = async || match transport.dial(OnBehalf::Gateway, Offer::Http1, PATIENCE).await {
+        Ok(_) => "connected",
+        Err(error) => error.rejection().reason(),
+    };
+    assert_eq!(outcome().await, "tls_certificate", "of another authority");
+    assert_eq!(client.reload(), Reloaded::Unchanged);
+
+    std::fs::copy(other.file(), authority.file()).unwrap();
+    assert_eq!(client.reload(), Reloaded::Used);
+    assert_eq!(outcome().await, "connected");
+
+    std::fs::write(authority.file(), "half of a cert").unwrap();
+    let Reloaded::Refused(why) = client.reload() else { panic!("without a certificate") };
+    assert!(why.contains("it holds no certificate"), "{why}");
+    assert_eq!(client.reload(), Reloaded::Unchanged, "it is told once");
+    assert_eq!(outcome().await, "connected");
+    let refused = Transports::prepare(&table, Some(&transports)).unwrap_err();
+    assert!(refused[0].to_string().contains(&why), "an apply is not told that all is well: {refused:?}");
+
+    std::fs::copy(other.file(), authority.file()).unwrap();
+    assert_eq!((client.reload(), client.fault()), (Reloaded::Used, None));
+}
+
+#[tokio::test]
+async fn files_that_were_missing_at_the_start_are_taken_up_when_they_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let address = server(&authority.server("one", &["127.0.0.1"]), &[], None).await;
+    let later = directory.path().join("later.pem");
+    let upstream = json!({"name": "u", "targets": [{"addr": format!("https://{address}")}], "tls": {"ca": path(&later)}});
+    let config: GatewayConfig = serde_json::from_value(json!({"upstreams": [upstream]})).unwrap();
+    let table = RouteTable::build(&config, None).unwrap();
+    let transports = Transports::restore(&table);
+    let transport = transports.to(&table.upstreams[0].targets[0]).unwrap();
+    let refused = transport.dial(OnBehalf::Gateway, Offer::Http1, PATIENCE).await.err().unwrap().to_string();
+    assert!(refused.contains("later.pem: it cannot be read"), "{refused}");
+    std::fs::copy(authority.file(), &later).unwrap();
+    assert_eq!(transports.tls_clients().next().unwrap().reload(), Reloaded::Used);
+    assert!(transport.dial(OnBehalf::Gateway, Offer::Http1, PATIENCE).await.is_ok());
 }

@@ -1,6 +1,6 @@
 //! How each target of a table is reached; found out when the table is prepared, so that only connecting can fail later.
 
-use super::client::{TlsClient, TlsClientError, server_name};
+use super::client::{TlsClient, server_name};
 use super::names::{Name, Resolvers};
 use super::{Place, Security, Transport};
 use foldhash::fast::RandomState;
@@ -11,7 +11,6 @@ use policy::diagnostic::{Code, Diagnostic};
 use policy::table::RouteTable;
 use policy::upstream::{Target, Upstream};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -43,25 +42,21 @@ impl Transports {
     /// Each upstream whose files are of no use, and why.
     pub(crate) fn prepare(table: &RouteTable, previous: Option<&Self>) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
-        let transports = Self::build(table, previous, |upstream, error| {
-            let message = format!("the targets of `{}` cannot be reached by TLS: {error}", upstream.name);
+        let transports = Self::build(table, previous, |upstream, fault| {
+            let message = format!("the targets of `{}` cannot be reached by TLS: {fault}", upstream.name);
             problems.push(Diagnostic::new(Code::TLS_FILE, message));
         });
         if problems.is_empty() { Ok(transports) } else { Err(problems) }
     }
 
-    /// The same for a table that must serve as well as it can.
+    /// The same for a table that must serve as well as it can; files that are missing are taken up when they come.
     pub(crate) fn restore(table: &RouteTable) -> Self {
-        Self::build(table, None, |upstream, error| {
-            tracing::error!(upstream = &*upstream.name, %error, "serving without the targets of an upstream");
+        Self::build(table, None, |upstream, fault| {
+            tracing::error!(upstream = &*upstream.name, fault, "serving without the targets of an upstream");
         })
     }
 
-    fn build(
-        table: &RouteTable,
-        previous: Option<&Self>,
-        mut report: impl FnMut(&Upstream, &TlsClientError),
-    ) -> Self {
+    fn build(table: &RouteTable, previous: Option<&Self>, mut report: impl FnMut(&Upstream, &str)) -> Self {
         let resolvers = previous.map(|previous| Arc::clone(&previous.resolvers)).unwrap_or_default();
         let (clients, names) = (Clients::default(), Names::default());
         let mut building = Building { previous, clients, names, resolvers };
@@ -72,15 +67,13 @@ impl Transports {
                 true => Some(building.client(&config.tls)),
                 false => None,
             };
-            match &client {
-                Some(Err(error)) => report(upstream, error),
-                Some(Ok(_)) if config.tls.insecure_skip_verify => {
-                    tracing::warn!(
-                        upstream = &*upstream.name,
-                        "nobody verifies who the targets are: insecure_skip_verify"
-                    );
+            if let Some(client) = &client {
+                if let Some(fault) = client.fault() {
+                    report(upstream, &fault);
+                } else if config.tls.insecure_skip_verify {
+                    let message = "nobody verifies who the targets are: insecure_skip_verify";
+                    tracing::warn!(upstream = &*upstream.name, message);
                 }
-                Some(Ok(_)) | None => {}
             }
             for target in &upstream.targets {
                 let place = building.place(&target.addr, &config.dns);
@@ -104,6 +97,11 @@ impl Transports {
         let _ = timeout(patience, all).await;
     }
 
+    /// What connections by TLS are made with.
+    pub(crate) fn tls_clients(&self) -> impl Iterator<Item = &Arc<TlsClient>> {
+        self.clients.values()
+    }
+
     /// How a target of the table is reached.
     pub(crate) fn to(&self, target: &Target) -> Option<&Arc<Transport>> {
         self.by_target.get(&target.state.id)
@@ -111,18 +109,15 @@ impl Transports {
 }
 
 impl Building<'_> {
-    fn client(&mut self, config: &UpstreamTlsConfig) -> Result<Arc<TlsClient>, TlsClientError> {
-        let entry = match self.clients.entry(config.clone()) {
-            Entry::Occupied(entry) => return Ok(Arc::clone(entry.get())),
-            Entry::Vacant(entry) => entry,
-        };
-        let new = TlsClient::new(config)?;
+    /// Its files are read in any case, so that a table is refused whose targets cannot be reached.
+    fn client(&mut self, config: &UpstreamTlsConfig) -> Arc<TlsClient> {
         let known = self.previous.and_then(|previous| previous.clients.get(config));
-        let client = match known.filter(|known| known.fingerprint == new.fingerprint) {
-            Some(known) => Arc::clone(known),
-            None => Arc::new(new),
-        };
-        Ok(Arc::clone(entry.insert(client)))
+        let client = self.clients.entry(config.clone()).or_insert_with(|| {
+            let client = known.map_or_else(|| Arc::new(TlsClient::unread(config)), Arc::clone);
+            client.read();
+            client
+        });
+        Arc::clone(client)
     }
 
     fn place(&mut self, addr: &TargetAddr, dns: &DnsConfig) -> Place {
@@ -147,24 +142,18 @@ impl Building<'_> {
 }
 
 impl Transport {
-    fn new(
-        config: &UpstreamConfig,
-        target: &Target,
-        place: Place,
-        client: Option<&Result<Arc<TlsClient>, TlsClientError>>,
-    ) -> Self {
+    fn new(config: &UpstreamConfig, target: &Target, place: Place, client: Option<&Arc<TlsClient>>) -> Self {
         let name = config.tls.server_name.as_ref().map_or(target.addr.host.as_str(), |name| name.as_str());
         let security = match client.filter(|_| target.addr.tls) {
             None => Security::Plain,
-            Some(Ok(client)) => match server_name(name) {
+            Some(client) => match server_name(name) {
                 Ok(server_name) => Security::Tls {
-                    config: Arc::clone(&client.config),
+                    client: Arc::clone(client),
                     server_name,
                     verified: !config.tls.insecure_skip_verify,
                 },
                 Err(error) => Security::Unusable(format!("{name}: {error}").into()),
             },
-            Some(Err(error)) => Security::Unusable(error.to_string().into()),
         };
         Self {
             place,
@@ -179,7 +168,7 @@ impl Transport {
     fn is_secured_like(&self, other: &Self) -> bool {
         match (&self.security, &other.security) {
             (Security::Plain, Security::Plain) => true,
-            (Security::Tls { config, .. }, Security::Tls { config: other, .. }) => Arc::ptr_eq(config, other),
+            (Security::Tls { client, .. }, Security::Tls { client: other, .. }) => Arc::ptr_eq(client, other),
             _ => false,
         }
     }

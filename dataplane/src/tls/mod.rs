@@ -2,6 +2,7 @@
 
 mod certificate;
 pub(crate) mod file;
+mod followed;
 mod material;
 mod maybe;
 mod resolver;
@@ -10,6 +11,7 @@ mod terminator;
 mod watch;
 
 pub(crate) use certificate::client_certificate;
+pub(crate) use followed::{Followed, Reloaded};
 pub(crate) use material::Serving;
 pub(crate) use maybe::MaybeTls;
 pub(crate) use terminator::Terminator;

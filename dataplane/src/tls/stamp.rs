@@ -1,11 +1,11 @@
 //! Whether files are still those that were read.
 
-use policy::config::listener::ListenerTlsConfig;
+use policy::config::leaf::FilePath;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Which files stand at the paths of a config; none where there is none.
+/// Which files stand at some paths; none where there is none.
 ///
 /// A path is followed to its end, so what Kubernetes does, a link that is swapped to another folder, is seen. The time of
 /// change cannot be set by anybody, unlike that of modification.
@@ -24,13 +24,13 @@ struct Stamp {
 }
 
 impl Stamps {
-    pub(super) fn of(config: &ListenerTlsConfig) -> Self {
-        let stamp = |path| {
-            let file = fs::metadata(path).ok()?;
+    pub(super) fn of<'a>(files: impl Iterator<Item = &'a FilePath>) -> Self {
+        let stamp = |path: &'a FilePath| {
+            let file = fs::metadata(path.as_path()).ok()?;
             let changed = (file.ctime(), file.ctime_nsec());
             Some(Stamp { device: file.dev(), inode: file.ino(), size: file.size(), changed })
         };
-        Self(config.files().map(|(_, file)| stamp(file.as_path())).collect())
+        Self(files.map(stamp).collect())
     }
 
     /// Whether a file was changed so lately that it may change once more and keep its stamp.

@@ -1,12 +1,12 @@
 //! The TLS of one listener: handshakes are made with its files as they were when they were last good.
 
 use super::file::BadFile;
+use super::followed::{Followed, Reloaded};
 use super::material::{Digest, Expired, Loaded, Material, Serving};
 use super::resolver::Certificates;
-use super::stamp::Stamps;
 use super::{ALPN_H2, ALPN_HTTP1, provider};
 use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
+use policy::config::leaf::FilePath;
 use policy::config::listener::{ClientAuth, HttpProtocol, ListenerTlsConfig, TlsVersion};
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -20,17 +20,7 @@ pub(crate) struct Terminator {
     config: ListenerTlsConfig,
     protocols: Vec<HttpProtocol>,
     live: ArcSwapOption<Live>,
-    looked: Mutex<Looked>,
-}
-
-/// What was found when the files were last looked at.
-#[derive(Debug)]
-struct Looked {
-    stamps: Stamps,
-    /// They may not be those of what was read.
-    doubtful: bool,
-    /// Why what they hold now is not served.
-    fault: Option<String>,
+    followed: Followed,
 }
 
 /// Good files, ready to serve.
@@ -46,17 +36,6 @@ pub(crate) struct Live {
     digest: Digest,
 }
 
-/// What looking at the files has led to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Reloaded {
-    /// They are those that were seen before, or as good or bad as those.
-    Unchanged,
-    /// They are served from now on.
-    Served,
-    /// They cannot be; what was served before still is.
-    Refused(Vec<BadFile>),
-}
-
 impl Terminator {
     /// Reads every file. On a blocking thread.
     ///
@@ -64,17 +43,20 @@ impl Terminator {
     /// Each file that cannot be used.
     pub(crate) fn load(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Result<Self, Vec<BadFile>> {
         let terminator = Self::unread(config, protocols);
-        terminator.read(Expired::Refused)?;
-        Ok(terminator)
+        let mut read = Ok(false);
+        terminator.followed.read(terminator.files(), || {
+            read = terminator.read(Expired::Refused);
+            read.clone().map_err(|bad| words(&bad))
+        });
+        read.map(|_| terminator)
     }
 
     /// The same for a listener that has served before the process was started: an expired certificate is better than none,
     /// and while there is none, the others serve. What is wrong is told by the terminator.
     pub(crate) fn restore(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Self {
         let terminator = Self::unread(config, protocols);
-        if let Err(bad) = terminator.read(Expired::Served) {
-            terminator.looked.lock().fault = Some(words(&bad));
-        }
+        let read = || terminator.read(Expired::Served).map_err(|bad| words(&bad));
+        terminator.followed.read(terminator.files(), read);
         terminator
     }
 
@@ -83,8 +65,12 @@ impl Terminator {
             config: config.clone(),
             protocols: protocols.to_vec(),
             live: ArcSwapOption::empty(),
-            looked: Mutex::new(Looked { stamps: Stamps::default(), doubtful: true, fault: None }),
+            followed: Followed::default(),
         }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &FilePath> {
+        self.config.files().map(|(_, file)| file)
     }
 
     /// Whether it does what this config says.
@@ -99,34 +85,16 @@ impl Terminator {
 
     /// Why the files, as they are now, are not served.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.looked.lock().fault.clone()
+        self.followed.fault()
     }
 
     /// Looks whether files have changed, and serves them if they are good. On a blocking thread.
     pub(crate) fn reload(&self) -> Reloaded {
-        let stamps = Stamps::of(&self.config);
-        let is_known = |looked: &Looked| !looked.doubtful && looked.stamps == stamps;
-        if is_known(&self.looked.lock()) {
-            return Reloaded::Unchanged;
-        }
-        let read = self.read(Expired::Refused);
-        let fault = read.as_ref().err().map(|bad| words(bad));
-        let is_news = std::mem::replace(&mut self.looked.lock().fault, fault.clone()) != fault;
-        match read {
-            Ok(changed) if changed || is_news => Reloaded::Served,
-            Err(bad) if is_news => Reloaded::Refused(bad),
-            Ok(_) | Err(_) => Reloaded::Unchanged,
-        }
+        self.followed.reload(self.files(), || self.read(Expired::Refused).map_err(|bad| words(&bad)))
     }
 
     /// Whether what is served is other than before.
     fn read(&self, expired: Expired) -> Result<bool, Vec<BadFile>> {
-        // before their content: what changes in between is seen the next time
-        let stamps = Stamps::of(&self.config);
-        {
-            let mut looked = self.looked.lock();
-            (looked.doubtful, looked.stamps) = (stamps.are_fresh(), stamps);
-        }
         let material = Material::read(&self.config, expired)?;
         let before = self.live();
         if before.as_ref().is_some_and(|before| before.digest == material.digest) {
@@ -207,7 +175,7 @@ fn alpn(protocols: &[HttpProtocol]) -> Vec<Vec<u8>> {
 }
 
 /// All of them in one line.
-pub(crate) fn words(bad: &[BadFile]) -> String {
+fn words(bad: &[BadFile]) -> String {
     bad.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -248,20 +216,20 @@ mod tests {
         assert_eq!(terminator.reload(), Reloaded::Unchanged);
 
         authority.server("a", &["new.test"]);
-        assert_eq!(terminator.reload(), Reloaded::Served);
+        assert_eq!(terminator.reload(), Reloaded::Used);
         assert_eq!(names(&terminator), ["new.test", "b.test"]);
         let kept = terminator.live().unwrap().tickets.clone().unwrap();
         assert!(Arc::ptr_eq(&tickets, &kept), "sessions of before are resumed");
 
         fs::remove_file(&b.key).unwrap();
         let Reloaded::Refused(bad) = terminator.reload() else { panic!("without a key") };
-        assert_eq!(bad[0].path, b.key);
-        assert_eq!(terminator.fault(), Some(words(&bad)));
+        assert!(bad.starts_with(b.key.to_str().unwrap()), "{bad}");
+        assert_eq!(terminator.fault(), Some(bad));
         assert_eq!(terminator.reload(), Reloaded::Unchanged, "it is told once");
         assert_eq!(names(&terminator), ["new.test", "b.test"]);
 
         authority.server("b", &["c.test"]);
-        assert_eq!(terminator.reload(), Reloaded::Served);
+        assert_eq!(terminator.reload(), Reloaded::Used);
         assert_eq!(
             (names(&terminator), terminator.fault()),
             (vec!["new.test".into(), "c.test".into()], None)
@@ -294,7 +262,7 @@ mod tests {
         let terminator = Terminator::load(&with_clients, &[HttpProtocol::Http1]).unwrap();
         let tickets = terminator.live().unwrap().tickets.clone().unwrap();
         fs::copy(Authority::new(other.path()).file(), authority.file()).unwrap();
-        assert_eq!(terminator.reload(), Reloaded::Served);
+        assert_eq!(terminator.reload(), Reloaded::Used);
         let others = terminator.live().unwrap().tickets.clone().unwrap();
         assert!(!Arc::ptr_eq(&tickets, &others));
     }

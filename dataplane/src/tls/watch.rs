@@ -1,7 +1,7 @@
-//! Files of TLS that change while they are served: new ones are taken up, broken ones told of.
+//! Files of TLS that change while they are in use: new ones are taken up, broken ones told of.
 
-use super::Terminator;
-use super::terminator::{Reloaded, words};
+use super::{Reloaded, Terminator};
+use crate::dial::TlsClient;
 use crate::gateway::Gateway;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 /// A look is one `stat` for each file.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Looks after the files of every listener; never ends.
+/// Looks after the files of every listener and of every upstream; never ends.
 pub(crate) async fn watch(gateway: Arc<Gateway>) {
     let mut looks = tokio::time::interval(EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,27 +25,40 @@ pub(crate) async fn watch(gateway: Arc<Gateway>) {
                 Some((settings.name.clone(), settings.tls.clone()?))
             })
             .collect();
-        if served.is_empty() {
-            continue;
-        }
-        let looked = spawn_blocking(move || served.iter().for_each(|(name, tls)| look(name, tls))).await;
-        if let Err(error) = looked {
+        let serving = gateway.serving();
+        let looked = spawn_blocking(move || {
+            served.iter().for_each(|(name, tls)| look_at_listener(name, tls));
+            let clients = serving.iter().flat_map(|serving| serving.transports.tls_clients());
+            clients.for_each(|client| look_at_upstream(client));
+        });
+        if let Err(error) = looked.await {
             tracing::error!(%error, "looking at the files of TLS failed");
         }
     }
 }
 
-fn look(listener: &str, tls: &Terminator) {
+fn look_at_listener(listener: &str, tls: &Terminator) {
     match tls.reload() {
         Reloaded::Unchanged => {}
-        Reloaded::Served => tracing::info!(listener, "new files of TLS are served"),
-        Reloaded::Refused(bad) => {
-            let problems = words(&bad);
-            tracing::error!(
-                listener,
-                problems,
-                "new files of TLS cannot be used: the last good ones are served"
-            );
+        Reloaded::Used => tracing::info!(listener, "new files of TLS are served"),
+        Reloaded::Refused(problems) => tracing::error!(
+            listener,
+            problems,
+            "new files of TLS cannot be used: the last good ones are served"
+        ),
+    }
+}
+
+fn look_at_upstream(tls: &TlsClient) {
+    match tls.reload() {
+        Reloaded::Unchanged => {}
+        Reloaded::Used => {
+            let files: Vec<_> = tls.files().map(|file| file.as_path()).collect();
+            tracing::info!(?files, "new files of TLS towards targets are used");
         }
+        Reloaded::Refused(problems) => tracing::error!(
+            problems,
+            "new files of TLS towards targets cannot be used: the last good ones are"
+        ),
     }
 }

@@ -42,6 +42,13 @@ pub struct UpstreamTlsConfig {
     pub insecure_skip_verify: bool,
 }
 
+impl UpstreamTlsConfig {
+    /// Every file that it names.
+    pub fn files(&self) -> impl Iterator<Item = &FilePath> {
+        [&self.ca, &self.cert, &self.key].into_iter().flatten()
+    }
+}
+
 /// Whether each connection to a target begins with a line that says who the client is (the PROXY protocol).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
