@@ -2,13 +2,14 @@
 
 use super::Sending;
 use crate::pool::Place;
-use policy::breaker::{Breaker, Permit};
+use http::StatusCode;
+use policy::breaker::{Begun, Breaker, Permit};
 use policy::clock::Now;
 use policy::concurrency::{Concurrency, Slot};
 use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use policy::table::Scoped;
-use policy::upstream::NoPick;
+use policy::upstream::{NoPick, Upstream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,25 @@ pub(super) struct Admission<'a> {
     pub(super) at: usize,
     permit: Option<Permit<'a>>,
     slot: Option<Slot>,
+}
+
+/// A call of which the response has begun: its trailers will say how it went.
+pub(crate) struct Unjudged {
+    upstream: Arc<Upstream>,
+    at: usize,
+    /// How long the head of the response took.
+    latency: Duration,
+    breaker: Option<(Arc<Breaker>, Begun)>,
+}
+
+impl Unjudged {
+    /// Tells breaker and upstream.
+    pub(crate) fn judge(self, outcome: Outcome, now: Now) {
+        self.upstream.record(self.at, outcome, self.latency, now);
+        if let Some((breaker, begun)) = self.breaker {
+            breaker.ended(begun, outcome, now);
+        }
+    }
 }
 
 /// The targets that attempts were made at: a retry goes to another.
@@ -130,19 +150,34 @@ impl<'a> Sending<'a> {
     }
 
     /// Tells breaker and upstream how an attempt ended; what is left is its place among the requests in flight.
-    pub(super) fn judge(&self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
+    pub(super) fn judge(&mut self, admission: Admission<'a>, outcome: Option<Outcome>) -> Option<Place> {
         let Admission { at, permit, slot } = admission;
         let upstream = &self.backend.upstream;
         if let Some(outcome) = outcome.filter(|_| permit.is_some() || upstream.watches_outcomes()) {
             let now = self.now();
-            upstream.record(at, outcome, self.timing.elapsed(), now);
-            match permit {
-                Some(permit) if outcome.is_failure() => permit.failed(now, outcome),
-                Some(permit) => permit.succeeded(now),
-                None => {}
+            if self.exchange.call.is_some() && outcome == Outcome::Response(StatusCode::OK) {
+                self.unjudged = Some(Box::new(self.begun(at, permit, now)));
+            } else {
+                upstream.record(at, outcome, self.timing.elapsed(), now);
+                match permit {
+                    Some(permit) if outcome.is_failure() => permit.failed(now, outcome),
+                    Some(permit) => permit.succeeded(now),
+                    None => {}
+                }
             }
         }
         slot.map(|slot| self.place(slot, outcome))
+    }
+
+    /// A call whose head says nothing of how it went.
+    fn begun(&self, at: usize, permit: Option<Permit<'a>>, now: Now) -> Unjudged {
+        let breaker = self.backend.breaker.as_ref().and_then(|breaker| breaker.running.covering(at));
+        Unjudged {
+            upstream: Arc::clone(&self.backend.upstream),
+            at,
+            latency: self.timing.elapsed(),
+            breaker: breaker.cloned().zip(permit.map(|permit| permit.began(now))),
+        }
     }
 
     pub(super) fn place(&self, slot: Slot, outcome: Option<Outcome>) -> Place {

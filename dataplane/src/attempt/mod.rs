@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod timing;
 
+pub(crate) use admission::Unjudged;
 pub(crate) use timing::{Deadline, Timing};
 
 use crate::body::{ClientBody, Content, Handling, Replay, RequestBody};
@@ -67,6 +68,7 @@ pub(crate) fn send<'a>(
         body: None,
         checkout: None,
         response: None,
+        unjudged: None,
     };
     async move {
         let admission = sending.admit().await?;
@@ -107,6 +109,8 @@ struct Sending<'a> {
     checkout: Option<Checkout>,
     /// The head of the response to the last attempt, if there was one.
     response: Option<ResponseHead>,
+    /// The same attempt, where its response is a call's that has only begun.
+    unjudged: Option<Box<Unjudged>>,
 }
 
 impl<'a> Sending<'a> {
@@ -167,7 +171,8 @@ impl<'a> Sending<'a> {
         let ended = self.converse_with(target).await;
         self.timing.end();
         self.note(&ended);
-        let place = self.judge(admission, self.outcome(&ended));
+        let outcome = self.outcome(&ended);
+        let place = self.judge(admission, outcome);
         self.hold(place);
         ended
     }
@@ -341,7 +346,12 @@ impl<'a> Sending<'a> {
             (Some(response), Some(checkout)) => {
                 self.exchange.call_ended(&response.headers);
                 let (session, deadline) = (&self.exchange.session, self.timing.deadline);
-                answer::answer(session, self.route, response, checkout, deadline, self.parts.version)
+                let mut response =
+                    answer::answer(session, self.route, response, checkout, deadline, self.parts.version)?;
+                if let Some(unjudged) = self.unjudged.take() {
+                    response.body_mut().judge_at_its_end(unjudged, self.now());
+                }
+                Ok(response)
             }
             _ => Err(Rejection::Internal),
         }

@@ -149,6 +149,28 @@ fn a_breaker_counts_calls_by_how_they_ended() {
 }
 
 #[test]
+fn a_call_that_fails_after_its_response_has_begun_counts_as_much() {
+    let target = Target::new();
+    let breaker = json!([{"circuit_breaker": {"threshold": 3, "timeout": "1h"}}]);
+    let served = serve(&[&target], json!({}), breaker);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: grpc-status\r\n\r\n";
+    let trailers = |status: u8| format!("0\r\ngrpc-status: {status}\r\n\r\n");
+    // two in a row, a success, one, an error that is the client's, two, and a body that breaks off
+    for end in [14, 13, 0, 14, 5, 2, 15].map(trailers).into_iter().chain(["5\r\nhel".to_owned()]) {
+        let mut client = served.client(&call("", "connection: close\r\n"));
+        let mut peer = target.accept();
+        peer.until("\r\n\r\n");
+        peer.send(head);
+        client.until("\r\n\r\n");
+        peer.send(&end);
+        drop(peer);
+        client.into_rest();
+    }
+    let head = told(&served, &call("", ""), || {});
+    assert!(field(&head, "proxy-status").contains("circuit_open"), "{head}");
+}
+
+#[test]
 fn calls_of_pages_are_grpc_to_the_target() {
     for (kind, call) in
         [("application/grpc-web+proto", Call::Web), ("application/grpc-web-text+proto", Call::WebText)]

@@ -2,21 +2,27 @@
 
 use super::compressed::Compressed;
 use super::web::Translated;
-use crate::attempt::Deadline;
+use crate::attempt::{Deadline, Unjudged};
+use crate::clock;
 use crate::connection::session::Session;
 use crate::exchange::Exchange;
 use crate::pool::Checkout;
 use crate::target::Failure;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use policy::clock::Now;
 use policy::filter::compression::Coding;
-use policy::grpc::{self, Call};
+use policy::grpc::{self, Call, GrpcStatus};
+use policy::outcome::Outcome;
 use policy::rejection::Rejection;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+/// How a call went that has ended without saying so.
+const WITHOUT_STATUS: Outcome = Outcome::Response(StatusCode::OK);
 
 /// The target has broken off a response that had begun.
 const UPSTREAM_ABORTED: &str = "upstream_aborted";
@@ -72,6 +78,8 @@ pub(crate) struct FromUpstream {
     deadline: Option<Deadline>,
     /// All of it came.
     whole: bool,
+    /// The attempt that it comes from, where its end says how that went.
+    unjudged: Option<Box<Unjudged>>,
 }
 
 impl Body {
@@ -90,7 +98,15 @@ impl Body {
 
 impl Content {
     pub(crate) fn upstream(checkout: Checkout, deadline: Option<Deadline>) -> Self {
-        Self::Upstream(Box::new(FromUpstream { checkout, deadline, whole: false }))
+        Self::Upstream(Box::new(FromUpstream { checkout, deadline, whole: false, unjudged: None }))
+    }
+
+    /// Breaker and upstream shall learn from its end how the attempt went.
+    pub(crate) fn judge_at_its_end(&mut self, unjudged: Box<Unjudged>, now: Now) {
+        match self {
+            Self::Upstream(upstream) => upstream.unjudged = Some(unjudged),
+            _ => unjudged.judge(WITHOUT_STATUS, now),
+        }
     }
 
     /// The gateway's own words are few: whoever has their head has them.
@@ -134,6 +150,9 @@ impl FromUpstream {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(status) = frame.trailers_ref().and_then(GrpcStatus::of) {
+                    self.judge(Outcome::Call(status), session);
+                }
                 if self.checkout.has_ended() {
                     self.ended(session);
                 }
@@ -141,6 +160,10 @@ impl FromUpstream {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.checkout.failed();
+                // what the client did to its own request is no fault of the target
+                if session.body_fault().is_none() {
+                    self.judge(Outcome::Reset, session);
+                }
                 if let Some(exchange) = exchange {
                     exchange.note_error(&error);
                     exchange.broke_off(UPSTREAM_ABORTED);
@@ -160,8 +183,16 @@ impl FromUpstream {
         }
     }
 
+    /// Says how the attempt went, unless that is known.
+    fn judge(&mut self, outcome: Outcome, session: &Session) {
+        if let Some(unjudged) = self.unjudged.take() {
+            unjudged.judge(outcome, clock::at(session.now()));
+        }
+    }
+
     fn ended(&mut self, session: &Session) {
         self.whole = true;
+        self.judge(WITHOUT_STATUS, session);
         // a target that answered before it had the whole request: the rest of it may still be on its way
         if !session.body_pending() {
             self.checkout.release(session.now());

@@ -97,6 +97,11 @@ enum Ticket {
     Trial(Generation),
 }
 
+/// A request whose answer has begun, but does not say yet how it went: see [`Permit::began`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "how it went is to be told"]
+pub struct Begun(Ticket);
+
 /// A request that may not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
@@ -186,6 +191,16 @@ impl Breaker {
             Phase::Closed { .. } => Ok(self.permit(Ticket::Counted(word.generation()))),
             Phase::Held(Hold::Closed) => Ok(self.permit(Ticket::Blank)),
             _ => self.acquire_unless_open(now),
+        }
+    }
+
+    /// How a request went whose answer had begun. It counts as nothing where this is never told.
+    pub fn ended(&self, begun: Begun, outcome: Outcome, now: Now) {
+        match (begun.0, outcome.is_failure()) {
+            (Ticket::Blank, _) | (Ticket::Trial(_), false) => {}
+            (Ticket::Counted(generation), false) => self.succeeded(generation, now),
+            (Ticket::Counted(generation), true) => self.failed(generation, now, outcome),
+            (Ticket::Trial(generation), true) => self.open(generation, Cause::Trial(outcome), now),
         }
     }
 
@@ -448,6 +463,17 @@ impl Permit<'_> {
             }
         }
         self.told();
+    }
+
+    /// The service has begun an answer of which only the end says how it went, as that of a gRPC call does; to be told
+    /// with [`Breaker::ended`]. An answer may take hours, so a trial is a success until its end says otherwise.
+    pub fn began(self, now: Now) -> Begun {
+        let begun = Begun(self.ticket);
+        if let Ticket::Trial(generation) = self.ticket {
+            self.breaker.trial_succeeded(generation, now);
+        }
+        self.told();
+        begun
     }
 
     /// Its drop has nothing to tell any more; that way a permit stays in registers, which halves what it costs.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::filter::FilterConfig;
 use crate::filter::test_support::filter;
+use crate::grpc::GrpcStatus;
 use http::StatusCode;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicU32;
@@ -280,4 +281,35 @@ fn failures_on_many_threads_open_it_once() {
         assert_eq!((view.state, view.opened), (State::Open, 1));
         assert_eq!(view.reason, "8 failures in a row, last: status 503");
     }
+}
+
+#[test]
+fn an_answer_that_fails_at_its_end_counts_as_one_that_never_began() {
+    let breaker = breaker("threshold: 2, timeout: 10s, half_open_max: 2");
+    let begin = |now| breaker.acquire(now).expect("a permit").began(now);
+    let (one, two, three) = (begin(s(1)), begin(s(1)), begin(s(1)));
+    assert_eq!(breaker.view(s(1)).failures, 0);
+    breaker.ended(one, FAILURE, s(2));
+    breaker.ended(two, Outcome::Call(GrpcStatus::Ok), s(2));
+    assert_eq!(breaker.view(s(2)).failures, 0, "in a row");
+    breaker.ended(three, FAILURE, s(2));
+    breaker.ended(begin(s(2)), FAILURE, s(2));
+    assert_eq!(breaker.state(), State::Open);
+    breaker.ended(two, FAILURE, s(3));
+    assert_eq!(breaker.view(s(3)).opened, 1, "of a time that is over");
+
+    let now = after_timeout(2);
+    let trial = begin(now);
+    assert_eq!(
+        breaker.view(now).reason,
+        "being tried, 1 of 2 succeeded; 2 failures in a row, last: status 503"
+    );
+    breaker.ended(trial, Outcome::Call(GrpcStatus::Unavailable), now);
+    assert_eq!((breaker.state(), breaker.view(now).opened), (State::Open, 2));
+
+    let later = after_timeout(20);
+    let (trial, _) = (begin(later), begin(later));
+    assert_eq!(breaker.state(), State::Closed, "a stream of hours is no reason to wait");
+    breaker.ended(trial, FAILURE, later);
+    assert_eq!((breaker.state(), breaker.view(later).failures), (State::Closed, 0));
 }
