@@ -65,6 +65,10 @@ protocols *ARGS:
 fuzz TARGET SECONDS='60':
     .ci/fuzz {{ TARGET }} {{ SECONDS }}
 
+# The programs as they are released, the data plane optimised by what a load shows of it: into target/release-pgo.
+release *DIRECTORY:
+    deploy/release {{ DIRECTORY }}
+
 # A problem on a real fleet and how it is found: flood, cascade, reload, tokens, balance, health. See docs/drills.md.
 drill NAME:
     cargo run -p tests --bin drill -- {{ NAME }}

@@ -41,7 +41,7 @@ events {{ worker_connections 4096; }}
 http {{
   access_log off; keepalive_requests 1000000000; sendfile on; tcp_nopush on; default_type text/plain;
   server {{
-    listen 127.0.0.1:{target};
+    listen 127.0.0.1:{target}; listen 127.0.0.2:{target};
     location /small {{ return 200 "{small}"; }}
     location /large {{ root {dir}; }}
   }}

@@ -220,3 +220,19 @@ async fn every_panel_of_the_dashboard_shows_something_of_a_fleet() {
         load.stop().await;
     }
 }
+
+/// What `deploy/release` trains the data plane with.
+#[test]
+fn the_load_of_a_release_is_answered() {
+    if !present(&["nginx", "h2load", "curl", "openssl", "taskset"]) {
+        return;
+    }
+    let programs = binary("dataplane");
+    let training = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("load/training.py"))
+        .arg("--programs")
+        .arg(programs.parent().expect("a directory"))
+        .args(["--effort", "0.005"])
+        .output()
+        .expect("it runs");
+    assert!(training.status.success(), "{}", String::from_utf8_lossy(&training.stderr));
+}
