@@ -89,7 +89,7 @@ impl Exchange {
             self.begin_trace(&table.unrouted, &parts.headers, &client);
             return self.send_to_https(parts, &client, &host, &path);
         }
-        let at = match table.route_of(parts, &host, &path) {
+        let at = match table.route_of(parts, &self.session.settings.name, &host, &path) {
             Ok(at) => at,
             Err(refusal) => {
                 self.accept_request_id(&table.unrouted, &inbound, &parts.headers, &client);

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use std::net::SocketAddr;
-use tests::client::{Reply, get};
+use tests::client::{RawClient, Reply, get};
 use tests::config;
 use tests::fleet::Fleet;
 use tests::ports;
@@ -140,4 +140,41 @@ async fn top_shows_what_goes_through_each_route() {
     assert!(routes.iter().all(|route| route["requestsPerSecond"].as_f64() > Some(0.0)), "{routes:?}");
     let text = fleet.ctl(["top", "--once"]).await.exits(0).text();
     assert!(text.contains("P99") && text.contains("IN-FLIGHT"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_of_one_listener_is_not_there_for_the_others_and_explain_says_so() {
+    let (open, inside) = (Upstream::echo("open").await, Upstream::echo("inside").await);
+    let port = ports::lease(1);
+    let config = |plain: u16, names: &str| {
+        let route = |name: &str, prefix: &str, target: &Upstream| {
+            format!("  - name: {name}\n    prefix: {prefix}\n{}", config::targets(&[target.address()]))
+        };
+        config::server(plain, "")
+            + &format!("listeners:\n  - {{name: inside, port: {}}}\nroutes:\n", port.port)
+            + &route("open", "/", &open)
+            + &route("guarded", "/admin", &inside)
+            + &format!("    listeners: [{names}]\n")
+    };
+    let fleet = Fleet::start(1, |plain| config(plain, "inside")).await;
+    let by_inside = SocketAddr::new(fleet.address(0).ip(), port.port);
+    let body = async |address, path| get(address, path).await.expect("an answer").json()["upstream"].clone();
+    assert_eq!(body(fleet.address(0), "/admin").await, "open");
+    assert_eq!(body(by_inside, "/admin").await, "inside");
+    let url = "http://a.test/admin";
+    let told = fleet.ctl(["explain", "GET", url]).await.exits(0).text();
+    assert!(told.contains("FORWARDED to open") && told.contains("is for the listener inside"), "{told}");
+    let told = fleet.ctl(["explain", "GET", url, "--listener", "inside"]).await.exits(0).text();
+    assert!(told.contains("FORWARDED to guarded"), "{told}");
+    let told = fleet.ctl(["status", "routes", "-o", "wide"]).await.exits(0).text();
+    assert!(told.contains("listener inside"), "{told}");
+
+    // an edit holds for connections that are open already
+    let mut client = RawClient::connect(fleet.address(0)).await;
+    client.send("GET /admin HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert_eq!(client.response().await.json()["upstream"], "open");
+    let edited = config(fleet.port(), "inside, default");
+    fleet.apply(&edited, &[]).await.exits(0);
+    client.send("GET /admin HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    assert_eq!(client.response().await.json()["upstream"], "inside");
 }

@@ -17,7 +17,14 @@ const STRIDE: usize = 7_919;
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 fn route(path: PathMatch) -> RouteMatch {
-    RouteMatch { hosts: Vec::new(), path, methods: Vec::new(), headers: Vec::new(), query: Vec::new() }
+    RouteMatch {
+        hosts: Vec::new(),
+        listeners: Vec::new(),
+        path,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+    }
 }
 
 fn prefix(path: String) -> RouteMatch {
@@ -64,7 +71,7 @@ fn bench(
     let requests: Vec<_> = scattered.iter().map(|n| request(*n)).collect();
     let find = |at: usize| {
         let Request { host, path, method, headers, query } = &requests[at];
-        router.find(&Lookup { host, path, query: *query, method, headers })
+        router.find(&Lookup { listener: "default", host, path, query: *query, method, headers })
     };
     for (at, n) in scattered.iter().enumerate() {
         assert_eq!(find(at), expected(*n), "{name}: {}", requests[at].path);

@@ -293,6 +293,10 @@ pub struct RouteConfig {
     /// `api.example.com` or `*.example.com`; none means every host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostPattern>,
+    /// Names of listeners, `default` for that of `server`: requests that come by others never meet this route. None means
+    /// every listener.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<String>,
     /// Every path below this one, by whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<leaf::PathPrefix>,

@@ -394,6 +394,7 @@ impl From<&RouteConfig> for v1::Route {
         let RouteConfig {
             name,
             hosts,
+            listeners,
             prefix,
             path,
             methods,
@@ -448,6 +449,7 @@ impl From<&RouteConfig> for v1::Route {
         Self {
             name: name.clone(),
             hosts: texts(hosts),
+            listeners: listeners.clone(),
             path_match,
             methods: texts(methods),
             headers: headers.iter().map(v1::HeaderMatch::from).collect(),
@@ -473,6 +475,7 @@ impl TryFrom<v1::Route> for RouteConfig {
         let v1::Route {
             name,
             hosts,
+            listeners,
             path_match,
             methods,
             headers,
@@ -506,6 +509,7 @@ impl TryFrom<v1::Route> for RouteConfig {
         let mut route = Self {
             name,
             hosts: parse_all("hosts", &hosts)?,
+            listeners,
             prefix,
             path,
             methods: parse_all("methods", &methods)?,

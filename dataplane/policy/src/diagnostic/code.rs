@@ -60,6 +60,7 @@ codes! {
     DUPLICATE_FILTER = 1215, "a filter stands twice in one list";
     FILTER_SETTINGS = 1217, "settings of a filter that do not make sense together";
     DUPLICATE_PORT = 1218, "two listeners of one port";
+    UNKNOWN_LISTENER = 1219, "a route refers to a listener that does not exist";
     // allowed, but hardly meant: warnings
     UNUSED_UPSTREAM = 1901, "an upstream that no route uses";
     ODD_METHOD = 1902, "a method that nobody has registered, and that is nearly one that is";

@@ -14,9 +14,10 @@ const MOST_RIVALS: usize = 20;
 impl<'a> Telling<'a> {
     pub(super) fn find(&mut self, host: &Host<'_>, path: &str) -> Result<&'a Route, End> {
         let parts = &self.asked.parts;
-        let found = self.table.route_of(parts, host, path);
+        let listener = &*self.asked.listener;
+        let found = self.table.route_of(parts, listener, host, path);
         let (query, headers) = (parts.uri.query(), &parts.headers);
-        let lookup = |method| Lookup { host: &host.name, path, query, method, headers };
+        let lookup = |method| Lookup { listener, host: &host.name, path, query, method, headers };
         // a preflight belongs to the route of the request that it asks about
         let asked = Cors::asked_method(parts);
         let asked =
@@ -74,6 +75,7 @@ impl<'a> Telling<'a> {
             }
             (Fit::Method(methods), _) => format!("takes {} only", list(methods)),
             (Fit::Condition(condition), _) => format!("asks for {condition}"),
+            (Fit::Listener(names), _) => format!("is for the listener {names}"),
             (Fit::Host(hosts), _) => format!("is for the host {hosts}"),
         };
         Rival {

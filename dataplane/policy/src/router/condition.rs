@@ -1,4 +1,4 @@
-//! What a route asks of a request besides host and path: header fields, query parameters, a method.
+//! What a route asks of a request besides host and path: a listener, header fields, query parameters, a method.
 
 use super::{Lookup, RouteMatch};
 use http::{HeaderMap, HeaderName, Method};
@@ -11,13 +11,15 @@ pub(super) struct Candidate {
     pub(super) route: u32,
     /// A bit per standard method, and the highest one if others may be allowed.
     methods: u16,
-    has_fields: bool,
+    is_conditional: bool,
 }
 
 /// The conditions of one route.
 #[derive(Debug)]
 pub(super) struct Conditions {
     pub(super) fields: Fields,
+    /// Sorted; empty for all.
+    pub(super) listeners: Box<[Box<str>]>,
     /// Empty for all; with the `HEAD` that comes with `GET`.
     methods: Box<[Method]>,
     /// `HEAD` is only there because of `GET`.
@@ -34,6 +36,7 @@ pub(super) struct Fields {
 /// A condition that a request does not meet.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unmet<'a> {
+    Listener(&'a [Box<str>]),
     Header(&'a HeaderName, &'a str),
     Parameter(&'a str, &'a str),
 }
@@ -44,12 +47,12 @@ impl Candidate {
             [] => u16::MAX,
             listed => listed.iter().map(method_bit).fold(0, |bits, bit| bits | bit),
         };
-        Self { route, methods, has_fields: conditions.fields.count() > 0 }
+        Self { route, methods, is_conditional: conditions.count() > 0 }
     }
 
-    /// Whether header and query conditions are met.
+    /// Whether it is for this listener, and header and query conditions are met.
     pub(super) fn holds(self, all: &[Conditions], lookup: &Lookup<'_>) -> bool {
-        !self.has_fields || all[self.route as usize].fields.hold(lookup)
+        !self.is_conditional || all[self.route as usize].unmet(lookup).is_none()
     }
 
     /// Whether `method`, whose bit is `bit`, is allowed.
@@ -82,7 +85,29 @@ impl Conditions {
         if let Some(get) = methods.iter().position(|method| head_is_implied && *method == Method::GET) {
             methods.insert(get + 1, Method::HEAD);
         }
-        Self { fields: Fields::of(route), methods: methods.into(), head_is_implied }
+        let mut listeners: Vec<Box<str>> = route.listeners.iter().map(|name| name.as_str().into()).collect();
+        listeners.sort();
+        listeners.dedup();
+        Self {
+            fields: Fields::of(route),
+            listeners: listeners.into(),
+            methods: methods.into(),
+            head_is_implied,
+        }
+    }
+
+    /// The first condition that a request does not meet.
+    pub(super) fn unmet(&self, lookup: &Lookup<'_>) -> Option<Unmet<'_>> {
+        let is_for = |listener: &str| self.listeners.iter().any(|one| **one == *listener);
+        if !self.listeners.is_empty() && !is_for(lookup.listener) {
+            return Some(Unmet::Listener(&self.listeners));
+        }
+        self.fields.unmet(lookup)
+    }
+
+    /// How many there are: more go first.
+    pub(super) fn count(&self) -> usize {
+        self.fields.headers.len() + self.fields.query.len() + usize::from(!self.listeners.is_empty())
     }
 
     fn allow(&self, method: &Method) -> bool {
@@ -113,23 +138,13 @@ impl Fields {
         Self { headers: headers.into(), query: query.into() }
     }
 
-    fn hold(&self, lookup: &Lookup<'_>) -> bool {
-        self.unmet(lookup).is_none()
-    }
-
-    /// The first condition that a request does not meet.
-    pub(super) fn unmet(&self, lookup: &Lookup<'_>) -> Option<Unmet<'_>> {
+    fn unmet(&self, lookup: &Lookup<'_>) -> Option<Unmet<'_>> {
         let header = |(name, value): &&(HeaderName, Box<str>)| !has_header(lookup.headers, name, value);
         let query = lookup.query.unwrap_or_default();
         let parameter = |(name, value): &&(Box<str>, Box<str>)| !has_parameter(query, name, value);
         let header = self.headers.iter().find(header).map(|(name, value)| Unmet::Header(name, value));
         header
             .or_else(|| self.query.iter().find(parameter).map(|(name, value)| Unmet::Parameter(name, value)))
-    }
-
-    /// How many there are: more go first.
-    pub(super) fn count(&self) -> usize {
-        self.headers.len() + self.query.len()
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Conflict {
     pub kind: ConflictKind,
     /// On which host, as it is written; `None` for routes without a host.
     pub host: Option<String>,
+    /// For requests of which listener; `None` for routes that are for every one.
+    pub listener: Option<String>,
 }
 
 /// How two routes conflict.
@@ -40,22 +42,31 @@ pub(super) fn settle(
     host: Option<&HostPattern>,
     conflicts: &mut Vec<Conflict>,
 ) {
-    same_path.sort_by_key(|one| (Reverse(conditions[one.route as usize].fields.count()), one.route));
+    same_path.sort_by_key(|one| (Reverse(conditions[one.route as usize].count()), one.route));
     if same_path.len() < 2 {
         return;
     }
-    let mut taken: HashMap<&Fields, Taken<'_>, RandomState> = HashMap::default();
+    let mut taken: HashMap<(&Fields, Option<&str>), Taken<'_>, RandomState> = HashMap::default();
     for route in same_path.iter().map(|one| one.route as usize) {
         let these = &conditions[route];
-        let taken = taken.entry(&these.fields).or_default();
-        if let Some((by, kind)) = taken.conflict(these) {
-            conflicts.push(Conflict { route, by, kind, host: host.map(ToString::to_string) });
+        for listener in each_listener(these) {
+            let taken = taken.entry((&these.fields, listener)).or_default();
+            if let Some((by, kind)) = taken.conflict(these) {
+                let (host, listener) = (host.map(ToString::to_string), listener.map(str::to_owned));
+                conflicts.push(Conflict { route, by, kind, host, listener });
+            }
+            taken.add(route, these);
         }
-        taken.add(route, these);
     }
 }
 
-/// Sorted by route, each pair once however many hosts they share.
+/// The listeners of a route; `None` stands for every listener.
+fn each_listener(conditions: &Conditions) -> impl Iterator<Item = Option<&str>> {
+    let listeners = conditions.listeners.iter().map(|name| Some(&**name));
+    listeners.chain(conditions.listeners.is_empty().then_some(None))
+}
+
+/// Sorted by route, each pair once however many hosts and listeners they share.
 pub(super) fn in_order(mut conflicts: Vec<Conflict>) -> Vec<Conflict> {
     conflicts.sort();
     conflicts.dedup_by_key(|conflict| (conflict.route, conflict.by));

@@ -26,6 +26,8 @@ pub enum Fit {
     Method(Vec<Method>),
     /// It asks for this header or parameter.
     Condition(String),
+    /// It is for these listeners only.
+    Listener(String),
     /// It is for other hosts only, and would take it there.
     Host(String),
 }
@@ -70,7 +72,8 @@ impl Router {
 
     fn fit(&self, candidate: Candidate, lookup: &Lookup<'_>, method: u16) -> Fit {
         let conditions = &self.conditions[candidate.route as usize];
-        match conditions.fields.unmet(lookup) {
+        match conditions.unmet(lookup) {
+            Some(Unmet::Listener(names)) => Fit::Listener(names.join(", ")),
             Some(Unmet::Header(name, value)) => Fit::Condition(format!("the header {name}: {value}")),
             Some(Unmet::Parameter(name, value)) => {
                 Fit::Condition(format!("the query parameter {name}={value}"))
@@ -104,14 +107,15 @@ impl Router {
                 _ => format!("{a_path} is literal where {b_path} has a parameter"),
             };
         }
-        let count = |route: usize| self.conditions[route].fields.count();
+        let count = |route: usize| self.conditions[route].count();
         match count(first).cmp(&count(second)) {
             Ordering::Equal => "it stands earlier in the config".to_owned(),
-            _ => format!(
-                "it asks for more headers and query parameters ({} to {})",
-                count(first),
-                count(second)
-            ),
+            _ if !self.conditions[first].listeners.is_empty()
+                && self.conditions[second].listeners.is_empty() =>
+            {
+                "it is for this listener, and not for every one".to_owned()
+            }
+            _ => format!("it asks for more, by headers and query ({} to {})", count(first), count(second)),
         }
     }
 

@@ -9,7 +9,8 @@
 //!    stands for one whole, non-empty segment. A prefix ends at a segment boundary; the prefix `/` takes everything.
 //! 3. **Conditions.** Of the routes with the same host and path, those with more header and query conditions are asked
 //!    first, then the order of the config decides. Each condition must hold; when a header or parameter occurs several
-//!    times, one occurrence with the value is enough.
+//!    times, one occurrence with the value is enough. That a route is for some listeners is one condition more, however
+//!    many they are.
 //! 4. **Fallback.** If no route at a path has its conditions met, the next path of the host is asked, then the next
 //!    host. If conditions are met and only the method is not, the search ends with "method not allowed" and the methods
 //!    of exactly those routes: what a path does not allow must not reach a broader route, which may well be meant for
@@ -43,6 +44,8 @@ use tree::{Forest, Key, Paths, Root};
 pub struct RouteMatch {
     /// None means every host.
     pub hosts: Vec<HostPattern>,
+    /// The names of its listeners; none means every listener.
+    pub listeners: Vec<String>,
     /// The paths.
     pub path: PathMatch,
     /// None means every method.
@@ -65,6 +68,8 @@ pub enum PathMatch {
 /// What the router looks at.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookup<'a> {
+    /// The name of the listener that it comes by.
+    pub listener: &'a str,
     /// Lower case, without a port.
     pub host: &'a str,
     /// As [`crate::path::normalize`] gives it.

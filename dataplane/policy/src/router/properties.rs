@@ -22,7 +22,9 @@ fn naive(routes: &[RouteMatch], lookup: &Lookup<'_>) -> Found {
         }
     }
     fitting.sort_by(|(host, position, route), (other_host, other_position, other)| {
-        let conditions = |route: &RouteMatch| distinct(&route.headers) + distinct(&route.query);
+        let conditions = |route: &RouteMatch| {
+            distinct(&route.headers) + distinct(&route.query) + usize::from(!route.listeners.is_empty())
+        };
         (other_host.cmp(host))
             .then_with(|| compare_paths(&route.path, &other.path))
             .then_with(|| conditions(other).cmp(&conditions(route)))
@@ -94,7 +96,11 @@ fn distinct<T: PartialEq>(conditions: &[T]) -> usize {
 
 fn conditions_hold(route: &RouteMatch, lookup: &Lookup<'_>) -> bool {
     let parameters: Vec<_> = lookup.query.unwrap_or("").split('&').collect();
-    route.headers.iter().all(|(name, value)| lookup.headers.get_all(name).iter().any(|have| have == value))
+    (route.listeners.is_empty() || route.listeners.iter().any(|listener| listener == lookup.listener))
+        && route
+            .headers
+            .iter()
+            .all(|(name, value)| lookup.headers.get_all(name).iter().any(|have| have == value))
         && route.query.iter().all(|(name, value)| parameters.contains(&format!("{name}={value}").as_str()))
 }
 
@@ -124,6 +130,7 @@ fn union<'a>(routes: impl Iterator<Item = &'a RouteMatch>) -> Vec<Method> {
 
 // few and overlapping values, so that routes and requests meet often
 const HOSTS: [&str; 5] = ["a.example.com", "b.example.com", "x.a.example.com", "example.com", "other.org"];
+const LISTENERS: [&str; 3] = ["default", "https", "inside"];
 const SUFFIXES: [&str; 3] = ["example.com", "a.example.com", "com"];
 static METHODS: LazyLock<[Method; 5]> = LazyLock::new(|| {
     ["GET", "HEAD", "POST", "PURGE", "LINK"].map(|method| method.parse().expect("a method"))
@@ -150,17 +157,20 @@ fn header() -> impl Strategy<Value = (HeaderName, String)> {
 prop_compose! {
     fn a_route()(
         hosts in hosts(),
+        listeners in subsequence(&LISTENERS[..], 0..2),
         path in path(),
         methods in subsequence(&METHODS[..], 0..3),
         headers in vec(header(), 0..2),
         query in vec(("[pq]", "[12]"), 0..2),
     ) -> RouteMatch {
-        RouteMatch { hosts, path, methods, headers, query }
+        let listeners = listeners.into_iter().map(str::to_owned).collect();
+        RouteMatch { hosts, listeners, path, methods, headers, query }
     }
 }
 
 #[derive(Debug)]
 struct Request {
+    listener: String,
     host: String,
     path: String,
     query: Option<String>,
@@ -170,18 +180,24 @@ struct Request {
 
 impl Request {
     fn lookup(&self) -> Lookup<'_> {
-        let Self { host, path, query, method, headers } = self;
-        Lookup { host, path, query: query.as_deref(), method, headers }
+        let Self { listener, host, path, query, method, headers } = self;
+        Lookup { listener, host, path, query: query.as_deref(), method, headers }
     }
 
-    /// Made for this route on one of its hosts, with a path that fits as few other routes as possible.
-    fn for_route(route: &RouteMatch, host: Option<String>, method: &Method) -> Self {
+    /// Made for this route on one of its hosts and listeners, with a path that fits as few other routes as possible.
+    fn for_route(
+        route: &RouteMatch,
+        host: Option<String>,
+        listener: Option<&String>,
+        method: &Method,
+    ) -> Self {
         let path = match &route.path {
             PathMatch::Prefix(prefix) => format!("{}/z/z/z/z/z/z", prefix.0.trim_end_matches('/')),
             PathMatch::Template(template) => template.0.replace("{x}", "z").replace("{y}", "z"),
         };
         let query: Vec<_> = route.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Self {
+            listener: listener.map_or("another", String::as_str).to_owned(),
             host: host.map_or("none".into(), |pattern| pattern.replace('*', "z")),
             path,
             query: Some(query.join("&")),
@@ -202,13 +218,14 @@ fn header_map(headers: &[(HeaderName, String)]) -> HeaderMap {
 
 prop_compose! {
     fn a_request()(
+        listener in select(&LISTENERS[..]),
         host in select(&HOSTS[..]),
         path in "/|(/(a|b|ab|abc|c)){1,5}/?",
         query in of("([pq]=[12]&){0,2}[pq]=[12]"),
         method in select(&METHODS[..]),
         headers in vec(header(), 0..4),
     ) -> Request {
-        Request { host: host.into(), path, query, method, headers: header_map(&headers) }
+        Request { listener: listener.into(), host: host.into(), path, query, method, headers: header_map(&headers) }
     }
 }
 
@@ -243,7 +260,7 @@ proptest! {
         let (routes, router) = without_conflicts(routes);
         for (position, route) in routes.iter().enumerate() {
             let host = route.hosts.first().map(ToString::to_string);
-            let mut requests = METHODS.iter().chain([&Method::TRACE]).map(|method| Request::for_route(route, host.clone(), method));
+            let mut requests = METHODS.iter().chain([&Method::TRACE]).map(|method| Request::for_route(route, host.clone(), route.listeners.first(), method));
             let reached = requests.any(|request| router.find(&request.lookup()) == Found::Route(position));
             prop_assert!(reached, "{position} of {routes:#?}");
         }
@@ -256,7 +273,7 @@ proptest! {
             prop_assert!(conflict.by < conflict.route && compare_paths(&loser.path, &winner.path).is_eq());
             if conflict.kind == ConflictKind::Unreachable {
                 for method in METHODS.iter() {
-                    let request = Request::for_route(loser, conflict.host.clone(), method);
+                    let request = Request::for_route(loser, conflict.host.clone(), conflict.listener.as_ref(), method);
                     prop_assert_ne!(naive(&routes, &request.lookup()), Found::Route(conflict.route));
                 }
             }
@@ -278,7 +295,7 @@ proptest! {
         let router = Router::build(routes).expect("matchit found no conflict");
         let headers = HeaderMap::new();
         for path in &paths {
-            let lookup = Lookup { host: "", path, query: None, method: &Method::GET, headers: &headers };
+            let lookup = Lookup { listener: "default", host: "", path, query: None, method: &Method::GET, headers: &headers };
             let expected = oracle.at(path).map_or(Found::None, |found| Found::Route(*found.value));
             prop_assert_eq!(router.find(&lookup), expected, "{}", path);
         }

@@ -3,11 +3,11 @@
 use super::*;
 use http::HeaderValue;
 
-/// A route in one line: `GET,POST api.example.com,*.example.org /users/{id} X-A:1 ?b=2`, all but the path optional;
-/// `/api/**` is the prefix `/api`.
+/// A route in one line: `GET,POST api.example.com,*.example.org @https /users/{id} X-A:1 ?b=2`, all but the path
+/// optional; `/api/**` is the prefix `/api`, `@https` a listener.
 pub(super) fn route(line: &str) -> RouteMatch {
     let mut path = None;
-    let (mut hosts, mut methods, mut headers, mut query) = Default::default();
+    let (mut hosts, mut listeners, mut methods, mut headers, mut query) = Default::default();
     for word in line.split_whitespace() {
         if word.starts_with('/') {
             path = Some(match word.strip_suffix("/**") {
@@ -15,6 +15,8 @@ pub(super) fn route(line: &str) -> RouteMatch {
                 Some(prefix) => PathMatch::Prefix(PathPrefix(prefix.into())),
                 None => PathMatch::Template(PathTemplate(word.into())),
             });
+        } else if let Some(names) = word.strip_prefix('@') {
+            listeners = names.split(',').map(str::to_owned).collect();
         } else if let Some((name, value)) = word.strip_prefix('?').and_then(|word| word.split_once('=')) {
             Vec::push(&mut query, (name.to_owned(), value.to_owned()));
         } else if let Some((name, value)) = word.split_once(':') {
@@ -25,7 +27,7 @@ pub(super) fn route(line: &str) -> RouteMatch {
             methods = word.split(',').map(|method| method.parse().expect("a method")).collect();
         }
     }
-    RouteMatch { hosts, path: path.expect("a path"), methods, headers, query }
+    RouteMatch { hosts, listeners, path: path.expect("a path"), methods, headers, query }
 }
 
 fn host(text: &str) -> HostPattern {
@@ -40,8 +42,9 @@ fn router(lines: &[&str]) -> Router {
     Router::build(routes).expect("no conflict")
 }
 
-/// A request in one line: `POST api.example.com/users/7?b=2 X-A:1`.
+/// A request in one line: `POST api.example.com/users/7?b=2 X-A:1`; with `@https` it comes by that listener.
 fn find(router: &Router, line: &str) -> Found {
+    let listener = line.split_whitespace().find_map(|word| word.strip_prefix('@')).unwrap_or("default");
     let mut words = line.split_whitespace();
     let method = words.next().expect("a method").parse().expect("a method");
     let target = words.next().expect("a target");
@@ -55,7 +58,7 @@ fn find(router: &Router, line: &str) -> Found {
         let name: HeaderName = name.parse().expect("a header name");
         headers.append(name, HeaderValue::from_str(value).expect("a header value"));
     }
-    router.find(&Lookup { host, path, query, method: &method, headers: &headers })
+    router.find(&Lookup { listener, host, path, query, method: &method, headers: &headers })
 }
 
 /// Checks which line of `routes` each request goes to; an empty line stands for "no route".
@@ -70,6 +73,41 @@ fn goes_to(routes: &[&str], cases: &[(&str, &str)]) {
         };
         assert_eq!(find(&router, request), expected, "{request}");
     }
+}
+
+#[test]
+fn a_route_is_not_there_for_requests_of_other_listeners() {
+    goes_to(
+        &["@inside,https /admin/**", "GET @inside a.com /", "/**", "@https x.com /admin/**", "@https /**"],
+        &[
+            ("GET a.com/admin/x", "/**"),
+            ("GET a.com/admin/x @inside", "@inside,https /admin/**"),
+            ("GET x.com/admin/x @inside", "@inside,https /admin/**"),
+            ("GET x.com/admin/x @https", "@https x.com /admin/**"),
+            // no 405 by a route that others cannot see
+            ("POST a.com/", "/**"),
+            ("GET a.com/ @inside", "GET @inside a.com /"),
+            ("GET a.com/y @https", "@https /**"),
+            ("GET a.com/y @another", "/**"),
+        ],
+    );
+    let hidden = router(&["@inside /admin/**"]);
+    assert_eq!(find(&hidden, "GET a.com/admin"), Found::None);
+}
+
+#[test]
+fn routes_conflict_on_a_listener_that_both_are_for() {
+    let conflicts = |lines: &[&str]| {
+        let built = Router::build(lines.iter().map(|line| route(line)).collect());
+        let told = |one: &Conflict| (one.route, one.kind, one.listener.clone());
+        built.err().unwrap_or_default().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(conflicts(&["@a /x", "@b /x", "/x"]), []);
+    let twice = (1, ConflictKind::Duplicate, Some("b".to_owned()));
+    assert_eq!(conflicts(&["@a,b /x", "@b,c /x"]), [twice]);
+    let buried = (1, ConflictKind::Unreachable, Some("b".to_owned()));
+    assert_eq!(conflicts(&["@b /x", "GET @b /x"]), [buried]);
+    assert_eq!(conflicts(&["/x", "/x"]), [(1, ConflictKind::Duplicate, None)]);
 }
 
 #[test]
@@ -303,7 +341,14 @@ fn only_a_refusal_allocates() {
     let headers = HeaderMap::from_iter([(HeaderName::from_static("x-a"), HeaderValue::from_static("1"))]);
     let find = |path, method| {
         let mut found = Found::None;
-        let lookup = Lookup { host: "x.a.com", path, query: Some("p=2&%71=%31"), method, headers: &headers };
+        let lookup = Lookup {
+            listener: "default",
+            host: "x.a.com",
+            path,
+            query: Some("p=2&%71=%31"),
+            method,
+            headers: &headers,
+        };
         let counts = allocation_counter::measure(|| found = router.find(&lookup));
         (found, counts.count_total)
     };

@@ -177,11 +177,17 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`Rejection::NoRoute`], or [`Rejection::MethodNotAllowed`].
-    pub fn route_of(&self, parts: &Parts, host: &Host<'_>, path: &str) -> Result<usize, Rejection> {
+    pub fn route_of(
+        &self,
+        parts: &Parts,
+        listener: &str,
+        host: &Host<'_>,
+        path: &str,
+    ) -> Result<usize, Rejection> {
         let asked_method = Cors::asked_method(parts);
         let lookup = |method| {
             let (query, headers) = (parts.uri.query(), &parts.headers);
-            self.find(&Lookup { host: &host.name, path, query, method, headers })
+            self.find(&Lookup { listener, host: &host.name, path, query, method, headers })
         };
         if let Some(method) = &asked_method
             && let Ok(at) = lookup(method)

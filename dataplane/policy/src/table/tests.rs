@@ -16,7 +16,8 @@ fn table(source: &str, previous: Option<&RouteTable>) -> RouteTable {
 
 fn find<'t>(table: &'t RouteTable, method: &Method, path: &str) -> Result<&'t str, Rejection> {
     let headers = HeaderMap::new();
-    let lookup = Lookup { host: "a.example", path, query: None, method, headers: &headers };
+    let lookup =
+        Lookup { listener: "default", host: "a.example", path, query: None, method, headers: &headers };
     table.find(&lookup).map(|at| &*table.routes[at].name)
 }
 

@@ -3,6 +3,7 @@
 use super::{Nearly, bytes, fuzz};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use policy::config::listener::DEFAULT_LISTENER;
 use policy::config::load::{Surroundings, check as checked};
 use policy::forwarded::client_address;
 use policy::headers::{Inbound, clean_response, is_plainly_chunked, parse_host};
@@ -105,7 +106,7 @@ fn heads() {
         request::host_header(&parts, &host).expect("a host is a value");
         let peer = "10.0.0.1".parse().expect("an address");
         let client = client_address(peer, &parts.headers, &TABLE.server.trusted_proxies);
-        let route = TABLE.route_of(&parts, &host, &path).ok();
+        let route = TABLE.route_of(&parts, DEFAULT_LISTENER, &host, &path).ok();
 
         inbound.strip(&mut parts.headers, client.peer_is_trusted);
         for name in parts.headers.keys().map(HeaderName::as_str) {

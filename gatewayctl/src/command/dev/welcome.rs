@@ -6,6 +6,7 @@ use super::secret;
 use crate::context::DEFAULT_ENDPOINT;
 use crate::output::count;
 use owo_colors::OwoColorize as _;
+use policy::config::listener::DEFAULT_LISTENER;
 use policy::config::{GatewayConfig, RouteConfig};
 use std::fmt;
 use std::net::SocketAddr;
@@ -59,8 +60,13 @@ impl Welcome<'_> {
         let endpoint =
             if endpoint == DEFAULT_ENDPOINT { String::new() } else { format!(" --endpoint {endpoint}") };
         let traffic = self.traffic.first().into_iter();
-        let curls = traffic
-            .flat_map(|address| self.config.routes.iter().take(EXAMPLES).map(|route| curl(route, *address)));
+        let here = |route: &&RouteConfig| {
+            route.listeners.is_empty() || route.listeners.iter().any(|name| name == DEFAULT_LISTENER)
+        };
+        let curls = traffic.flat_map(|address| {
+            let examples = self.config.routes.iter().filter(here).take(EXAMPLES);
+            examples.map(|route| curl(route, *address))
+        });
         let asks = [
             "status routes",
             "status targets --watch",

@@ -140,7 +140,9 @@ fn answer(route: &RouteConfig) -> Option<String> {
 fn conditions(route: &RouteConfig) -> Vec<String> {
     let headers = route.headers.iter().map(|header| format!("header {}={}", header.name.0, header.value));
     let query = route.query.iter().map(|query| format!("query {}={}", query.name, query.value));
-    headers.chain(query).collect()
+    let listeners =
+        (!route.listeners.is_empty()).then(|| format!("listener {}", route.listeners.join(" or ")));
+    listeners.into_iter().chain(headers).chain(query).collect()
 }
 
 /// What the fleet does to every route.

@@ -150,6 +150,7 @@ impl<'s> Tree<'s> {
         let Some(root) = self.root else { return true };
         match problem.code {
             Code::UNKNOWN_UPSTREAM if self.lacks_items(root, "upstreams") => true,
+            Code::UNKNOWN_LISTENER if self.lacks_items(root, "listeners") => true,
             Code::SELF_TARGET if self.lacks_items(root, "server") => true,
             // what two keys or two routes say together, a pruned third may have said otherwise
             Code::CONTRADICTION | Code::HASH_ON | Code::DUPLICATE_ROUTE | Code::UNREACHABLE_ROUTE => {

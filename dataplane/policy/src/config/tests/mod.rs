@@ -142,6 +142,7 @@ fn bare_route(name: &str) -> RouteConfig {
     RouteConfig {
         name: name.to_owned(),
         hosts: Vec::new(),
+        listeners: Vec::new(),
         prefix: Some(PathPrefix("/".into())),
         path: None,
         methods: Vec::new(),

@@ -1,13 +1,13 @@
 //! Whether listeners can stand beside each other, and whether what each says goes together.
 
-use super::{Check, LISTENERS, SERVER};
-use crate::config::ServerConfig;
+use super::{Check, ENOUGH, LISTENERS, SERVER};
 use crate::config::answer::redirects;
-use crate::config::leaf::Fault;
+use crate::config::leaf::{Fault, quoted};
 use crate::config::listener::{
     ClientAuth, DEFAULT_LISTENER, HttpProtocol, ListenerConfig, ListenerTlsConfig, ProxyProtocol,
 };
-use crate::diagnostic::{Code, ConfigPath, Place, Problem};
+use crate::config::{RouteConfig, ServerConfig};
+use crate::diagnostic::{Code, ConfigPath, Place, Problem, nearest};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
@@ -122,5 +122,52 @@ impl Check<'_> {
                 self.report(problem.help("add `client_ca`, the PEM file of the authorities of the clients"));
             }
         }
+    }
+
+    /// Those that a route is for must be there, and leave requests to routes.
+    pub(super) fn listeners_of(&mut self, route: &RouteConfig, path: &Place<'_>) {
+        let config = self.config;
+        for (at, name) in route.listeners.iter().enumerate() {
+            let place = path.index(at);
+            if let Some(first) = route.listeners[..at].iter().position(|other| other == name) {
+                let problem = Problem::new(Code::CONTRADICTION, place, format!("`{name}` stands twice"));
+                self.report(problem.help("remove one of them").related(path.index(first), "the first one"));
+                continue;
+            }
+            let position = config.listeners.iter().position(|listener| listener.name == *name);
+            let redirect = match position {
+                _ if name == DEFAULT_LISTENER => config.server.redirect_https.as_ref().map(|_| SERVER.into()),
+                Some(at) => {
+                    let redirect = config.listeners[at].redirect_https.as_ref();
+                    redirect.map(|_| ConfigPath::from(LISTENERS.index(at)))
+                }
+                None => {
+                    self.unknown_listener(name, &place);
+                    continue;
+                }
+            };
+            // what a trusted proxy has got by https is not sent there again
+            if let Some(listener) = redirect.filter(|_| config.server.trusted_proxies.is_empty()) {
+                let message = format!("the listener `{name}` leaves no request to a route");
+                let problem = Problem::new(Code::CONTRADICTION, place, message)
+                    .related(listener.key("redirect_https"), "every one is sent to https");
+                self.report(problem.help("name the listener of https"));
+            }
+        }
+    }
+
+    fn unknown_listener(&mut self, name: &str, place: &Place<'_>) {
+        let config = self.config;
+        let known = || config.listeners.iter().map(|listener| &*listener.name).chain([DEFAULT_LISTENER]);
+        let near = match self.problems.len() {
+            ..ENOUGH => nearest(name, known()),
+            _ => None,
+        };
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add it under `listeners`; that of `server` is `{DEFAULT_LISTENER}`"),
+        };
+        let message = format!("no listener is named {}", quoted(name));
+        self.report(Problem::new(Code::UNKNOWN_LISTENER, *place, message).help(help));
     }
 }

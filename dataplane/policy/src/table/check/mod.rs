@@ -191,21 +191,24 @@ impl<'a> Check<'a> {
     }
 
     fn conflict(&mut self, conflict: &Conflict, positions: &[usize]) {
-        let Conflict { route, by, kind, host } = conflict;
+        let Conflict { route, by, kind, host, listener } = conflict;
         let (route, by) = (positions[*route], positions[*by]);
         let (name, other) = (&self.config.routes[route].name, &self.config.routes[by].name);
         let host = host.as_ref().map(|host| format!(" on host `{host}`")).unwrap_or_default();
+        let listener = listener.as_ref().map(|name| format!(" by listener `{name}`")).unwrap_or_default();
         let problem = match kind {
             ConflictKind::Duplicate => Problem::new(
                 Code::DUPLICATE_ROUTE,
                 match_path(&self.config.routes[route], route),
-                format!("route `{name}` takes the same requests as route `{other}`{host}"),
+                format!("route `{name}` takes the same requests as route `{other}`{host}{listener}"),
             )
-            .help("remove one of them, or tell them apart by hosts, methods, headers or query"),
+            .help("remove one of them, or tell them apart by hosts, listeners, methods, headers or query"),
             ConflictKind::Unreachable => Problem::new(
                 Code::UNREACHABLE_ROUTE,
                 match_path(&self.config.routes[route], route),
-                format!("route `{name}` never gets a request: route `{other}` takes them all{host}"),
+                format!(
+                    "route `{name}` never gets a request: route `{other}` takes them all{host}{listener}"
+                ),
             )
             .help(format!(
                 "put it before route `{other}` if it is meant for some of its requests, or remove it"
@@ -228,6 +231,7 @@ fn route_match(route: &RouteConfig) -> Option<RouteMatch> {
     };
     Some(RouteMatch {
         hosts: route.hosts.clone(),
+        listeners: route.listeners.clone(),
         path,
         methods: route.methods.iter().map(|method| method.0.clone()).collect(),
         headers: route.headers.iter().map(|header| (header.name.0.clone(), header.value.clone())).collect(),

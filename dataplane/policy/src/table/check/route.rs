@@ -12,6 +12,7 @@ use http::HeaderValue;
 impl<'a> Check<'a> {
     pub(super) fn route(&mut self, route: &RouteConfig, path: &Place<'_>) {
         self.path_match(route, path);
+        self.listeners_of(route, &path.key("listeners"));
         self.rewrite(route, path);
         self.backend(route, path);
         self.header_values(&route.headers, path);
