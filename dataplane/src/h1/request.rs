@@ -2,7 +2,7 @@
 
 use super::wire::Wire;
 use crate::body::{BodyError, RequestBody};
-use crate::target::RequestHead;
+use crate::target::{Announced, RequestHead};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame};
 use std::fmt::Write as _;
@@ -73,8 +73,8 @@ pub(super) enum Upload {
     Going {
         body: RequestBody,
         chunked: bool,
-        /// What may come behind a chunked body: what `Trailer` announces, of which the rest was taken out.
-        announced: Vec<HeaderName>,
+        /// Behind a chunked body.
+        announced: Announced,
     },
 }
 
@@ -84,9 +84,7 @@ impl Upload {
             return Self::Done;
         }
         let chunked = body.size_hint().exact().is_none();
-        let values = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
-        let names = values.flat_map(|text| text.split(','));
-        let announced = names.filter_map(|name| name.trim().parse().ok()).collect();
+        let announced = Announced::of(headers);
         Self::Going { body, chunked, announced }
     }
 
@@ -113,8 +111,7 @@ impl Upload {
                 }
                 Some(Err(frame)) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    let kept = trailers.iter().filter(|(name, _)| announced.contains(name));
-                    wire.append(|out| write_end(kept, chunked, out));
+                    wire.append(|out| write_end(announced.among(&trailers), chunked, out));
                     false
                 }
                 None => {

@@ -6,8 +6,10 @@
 
 mod link;
 mod request;
+mod window;
 
 pub(crate) use link::Link;
+pub(crate) use window::poll_room;
 
 use crate::body::RequestBody;
 use crate::target::{Failure, Interim, Invalid, RequestHead, ResponseHead};

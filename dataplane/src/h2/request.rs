@@ -1,7 +1,8 @@
 //! A request as it goes to a target in HTTP/2: its head as fields, and its body as the target's window lets it.
 
+use super::poll_room;
 use crate::body::{BodyError, RequestBody};
-use crate::target::RequestHead;
+use crate::target::{Announced, RequestHead};
 use ::h2::{Reason, SendStream};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -93,8 +94,7 @@ pub(super) struct Going {
     kept: Option<Vec<Bytes>>,
     /// How much that is.
     kept_bytes: usize,
-    /// What may come behind the body: what `Trailer` announces, of which the rest was taken out.
-    announced: Vec<HeaderName>,
+    announced: Announced,
 }
 
 /// How far a step of an upload has come.
@@ -108,9 +108,7 @@ impl Upload {
         if body.is_end_stream() {
             return Self::Done;
         }
-        let values = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
-        let names = values.flat_map(|text| text.split(','));
-        let announced = names.filter_map(|name| name.trim().parse().ok()).collect();
+        let announced = Announced::of(headers);
         let (waiting, kept, kept_bytes) = (Bytes::new(), Some(Vec::new()), 0);
         Self::Going(Box::new(Going { body, send, waiting, kept, kept_bytes, announced }))
     }
@@ -177,7 +175,10 @@ impl Upload {
 impl Going {
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, BodyError>> {
         if !self.waiting.is_empty() {
-            let Some(room) = ready!(self.poll_room(cx)) else { return Poll::Ready(Ok(Step::Over)) };
+            let wanted = self.waiting.len().min(AHEAD);
+            let Some(room) = ready!(poll_room(cx, &mut self.send, wanted)) else {
+                return Poll::Ready(Ok(Step::Over));
+            };
             let piece = self.waiting.split_to(room.min(self.waiting.len()));
             let last = self.waiting.is_empty() && self.body.is_end_stream();
             return Poll::Ready(Ok(after(self.send.send_data(piece, last), last)));
@@ -194,7 +195,7 @@ impl Going {
             Some(Err(frame)) => {
                 self.kept = None;
                 let trailers = frame.into_trailers().unwrap_or_default();
-                let kept = trailers.iter().filter(|(name, _)| self.announced.contains(name));
+                let kept = self.announced.among(&trailers);
                 let kept: HeaderMap = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
                 Poll::Ready(Ok(self.end(Some(kept).filter(|kept| !kept.is_empty()))))
             }
@@ -207,18 +208,6 @@ impl Going {
         match &mut self.kept {
             Some(kept) if self.kept_bytes <= AHEAD => kept.push(data.clone()),
             kept => *kept = None,
-        }
-    }
-
-    /// How much the target's windows let through; `None` when it takes no more.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        self.send.reserve_capacity(self.waiting.len().min(AHEAD));
-        match self.send.capacity() {
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(room)) => Poll::Ready(Some(room)),
-                Some(Err(_)) | None => Poll::Ready(None),
-            },
-            room => Poll::Ready(Some(room)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The heads of messages to and from targets, whichever HTTP they are spoken in.
 
 use super::failure::Invalid;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 /// What the head of a request is written from.
@@ -18,6 +18,25 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) fields: [Option<(&'a str, &'a HeaderValue)>; 2],
     /// It asks for the protocol that `Upgrade` names.
     pub(crate) upgrade: bool,
+}
+
+/// What may come behind the body of a request: what `Trailer` announces, of which the rest was taken out.
+pub(crate) struct Announced(Vec<HeaderName>);
+
+impl Announced {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
+        let names = values.flat_map(|text| text.split(','));
+        Self(names.filter_map(|name| name.trim().parse().ok()).collect())
+    }
+
+    /// Those of the trailers that may come.
+    pub(crate) fn among<'a>(
+        &'a self,
+        trailers: &'a HeaderMap,
+    ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        trailers.iter().filter(|(name, _)| self.0.contains(name))
+    }
 }
 
 /// Interim responses before a final one.

@@ -4,7 +4,7 @@ mod failure;
 mod head;
 
 pub(crate) use failure::{Failure, Invalid};
-pub(crate) use head::{Interim, RequestHead, ResponseHead};
+pub(crate) use head::{Announced, Interim, RequestHead, ResponseHead};
 
 use crate::body::RequestBody;
 use crate::connection::session::Session;

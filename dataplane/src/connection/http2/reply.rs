@@ -5,6 +5,7 @@ use super::stream::Ended;
 use super::streams::{Served, Streams};
 use crate::body::Body;
 use crate::connection::session::Session;
+use crate::h2::poll_room;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
@@ -144,24 +145,6 @@ impl Sending {
                 self.last = true;
                 stream.send_trailers(frame.into_trailers().unwrap_or_else(|_| HeaderMap::new()))
             }
-        }
-    }
-}
-
-/// For how much of `wanted` the client has room; `None` when the stream is over.
-pub(super) fn poll_room(
-    cx: &mut Context<'_>,
-    stream: &mut SendStream<Bytes>,
-    wanted: usize,
-) -> Poll<Option<usize>> {
-    stream.reserve_capacity(wanted);
-    loop {
-        match stream.capacity() {
-            0 => match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(None),
-            },
-            room => return Poll::Ready(Some(room)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A stream as a tunnel: bytes both ways (RFC 8441 §5).
 
-use super::reply::poll_room;
+use crate::h2::poll_room;
 use bytes::{Buf as _, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use std::io;
