@@ -46,7 +46,7 @@ enum TlsClientError {
 impl TlsClient {
     /// Nothing is read yet.
     pub(super) fn unread(wanted: &UpstreamTlsConfig) -> Self {
-        Self { wanted: wanted.clone(), live: ArcSwapOption::empty(), followed: Followed::default() }
+        Self { wanted: wanted.clone(), live: ArcSwapOption::empty(), followed: Followed::of(wanted.files()) }
     }
 
     /// What connections are made with now, or why none are.
@@ -69,17 +69,17 @@ impl TlsClient {
 
     /// Reads the files, or the authorities of the machine. On a blocking thread.
     pub(super) fn read(&self) -> Reloaded {
-        self.followed.read(self.files(), || self.renew().map_err(|error| error.to_string()))
+        self.followed.read(self.files(), || self.renew())
     }
 
     /// Looks whether files have changed, and makes connections with them if they are good. On a blocking thread.
     pub(crate) fn reload(&self) -> Reloaded {
-        self.followed.reload(self.files(), || self.renew().map_err(|error| error.to_string()))
+        self.followed.reload(self.files(), || self.renew())
     }
 
     /// Whether connections are made with other files than before.
-    fn renew(&self) -> Result<bool, TlsClientError> {
-        let live = Live::read(&self.wanted)?;
+    fn renew(&self) -> Result<bool, String> {
+        let live = Live::read(&self.wanted).map_err(|error| error.to_string())?;
         if self.live.load().as_ref().is_some_and(|before| before.digest == live.digest) {
             return Ok(false);
         }

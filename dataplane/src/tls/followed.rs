@@ -5,11 +5,11 @@ use parking_lot::Mutex;
 use policy::config::leaf::FilePath;
 
 /// What is known of some files.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Followed(Mutex<Looked>);
 
 /// What was found when the files were last looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Looked {
     stamps: Stamps,
     /// They may not be those of what was read.
@@ -29,7 +29,19 @@ pub(crate) enum Reloaded {
     Refused(String),
 }
 
+impl Looked {
+    /// Before their content is read: what changes in between is seen the next time.
+    fn new(stamps: Stamps) -> Self {
+        Self { doubtful: stamps.are_fresh(), stamps, fault: None }
+    }
+}
+
 impl Followed {
+    /// As they are now, when whoever follows them is about to read them.
+    pub(crate) fn of<'a>(files: impl Iterator<Item = &'a FilePath>) -> Self {
+        Self(Mutex::new(Looked::new(Stamps::of(files))))
+    }
+
     /// Why the files, as they are now, are not used.
     pub(crate) fn fault(&self) -> Option<String> {
         self.0.lock().fault.clone()
@@ -61,13 +73,11 @@ impl Followed {
         self.read_with(Stamps::of(files), read)
     }
 
-    /// The stamps are from before the content: what changes in between is seen the next time.
     fn read_with(&self, stamps: Stamps, read: impl FnOnce() -> Result<bool, String>) -> Reloaded {
-        let doubtful = stamps.are_fresh();
+        let looked = Looked::new(stamps);
         let read = read();
         let fault = read.as_ref().err().cloned();
-        let before =
-            std::mem::replace(&mut *self.0.lock(), Looked { stamps, doubtful, fault: fault.clone() });
+        let before = std::mem::replace(&mut *self.0.lock(), Looked { fault: fault.clone(), ..looked });
         let is_news = before.fault != fault;
         match read {
             Ok(changed) if changed || is_news => Reloaded::Used,

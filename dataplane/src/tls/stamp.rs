@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// A path is followed to its end, so what Kubernetes does, a link that is swapped to another folder, is seen. The time of
 /// change cannot be set by anybody, unlike that of modification.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<Option<Stamp>>);
 
 /// The clock of a file system goes by ticks of some milliseconds.

@@ -43,12 +43,8 @@ impl Terminator {
     /// Each file that cannot be used.
     pub(crate) fn load(config: &ListenerTlsConfig, protocols: &[HttpProtocol]) -> Result<Self, Vec<BadFile>> {
         let terminator = Self::unread(config, protocols);
-        let mut read = Ok(false);
-        terminator.followed.read(terminator.files(), || {
-            read = terminator.read(Expired::Refused);
-            read.clone().map_err(|bad| words(&bad))
-        });
-        read.map(|_| terminator)
+        terminator.read(Expired::Refused)?;
+        Ok(terminator)
     }
 
     /// The same for a listener that has served before the process was started: an expired certificate is better than none,
@@ -65,7 +61,7 @@ impl Terminator {
             config: config.clone(),
             protocols: protocols.to_vec(),
             live: ArcSwapOption::empty(),
-            followed: Followed::default(),
+            followed: Followed::of(config.files().map(|(_, file)| file)),
         }
     }
 

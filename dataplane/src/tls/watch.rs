@@ -26,10 +26,14 @@ pub(crate) async fn watch(gateway: Arc<Gateway>) {
             })
             .collect();
         let serving = gateway.serving();
+        let clients = serving.iter().flat_map(|serving| serving.transports.tls_clients());
+        let clients: Vec<Arc<TlsClient>> = clients.cloned().collect();
+        if served.is_empty() && clients.is_empty() {
+            continue;
+        }
         let looked = spawn_blocking(move || {
             served.iter().for_each(|(name, tls)| look_at_listener(name, tls));
-            let clients = serving.iter().flat_map(|serving| serving.transports.tls_clients());
-            clients.for_each(|client| look_at_upstream(client));
+            clients.iter().for_each(|client| look_at_upstream(client));
         });
         if let Err(error) = looked.await {
             tracing::error!(%error, "looking at the files of TLS failed");
