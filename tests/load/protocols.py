@@ -162,17 +162,7 @@ def commands(arguments, directory):
     peer("envoy", 19400, arguments.envoy, "envoy.yaml", ENVOY, "-c", "FILE", *quiet)
     port = 19500
     config = write(directory, "gateway.yaml", GATEWAY, tls=port + 1, plain=port + 2)
-    control = f"127.0.0.1:{port + 3}"
-    found["gateway"] = (
-        port,
-        [
-            [f"{arguments.programs}/controlplane", "--config", config, "--listen", control]
-            + ["--state-dir", f"{directory}/controlplane"],
-            [f"{arguments.programs}/dataplane", "--control-plane", f"http://{control}", "--instance", "bench"]
-            + ["--bind", "127.0.0.1", "--admin", f"127.0.0.1:{port + 4}", "--workers", "1"]
-            + ["--state-dir", f"{directory}/dataplane"],
-        ],
-    )
+    found["gateway"] = (port, gateway(arguments.programs, directory, config, port + 3, port + 4))
     return found
 
 
@@ -213,10 +203,27 @@ def cpu(pid):
     return total / 1e9
 
 
+def gateway(programs, directory, config, control, admin):
+    """The commands of a control plane and of a data plane with one worker; the latter two are ports."""
+    control = f"127.0.0.1:{control}"
+    return [
+        [f"{programs}/controlplane", "--config", config, "--listen", control]
+        + ["--state-dir", f"{directory}/controlplane"],
+        [f"{programs}/dataplane", "--control-plane", f"http://{control}", "--instance", "bench"]
+        + ["--bind", "127.0.0.1", "--admin", f"127.0.0.1:{admin}", "--workers", "1"]
+        + ["--state-dir", f"{directory}/dataplane"],
+    ]
+
+
+def h2load(url, options, requests):
+    """What it says of them."""
+    command = ["taskset", "-c", "1", "h2load", "-t", "1", "-n", str(requests), *options, url]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def load(url, options, requests):
     """All must be answered."""
-    command = ["taskset", "-c", "1", "h2load", "-t", "1", "-n", str(requests), *options, url]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    out = h2load(url, options, requests)
     if f" {requests} succeeded, 0 failed, 0 errored" not in out:
         sys.exit(f"{url} fails under load:\n{out}")
 

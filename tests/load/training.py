@@ -19,7 +19,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -115,7 +114,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         os.chmod(directory, 0o755)  # nginx's workers are another user
         protocols.prepare(directory)
-        plain, tls, control_port, admin, protocols.TARGET = free_ports(5)
+        plain, tls, control, admin, protocols.TARGET = free_ports(5)
         body = os.path.join(directory, "body")
         with open(body, "wb") as file:
             file.write(b"x" * 2048)
@@ -123,12 +122,9 @@ def main():
         values = {"tls": tls, "plain": plain, "secret": SECRET.decode()}
         config = protocols.write(directory, "gateway.yaml", GATEWAY, **values)
         stack.enter_context(protocols.running([protocols.NGINX_PROGRAM, "-c", target, "-e", "stderr"], 1))
-        control = [f"{arguments.programs}/controlplane", "--config", config, "--listen", f"127.0.0.1:{control_port}"]
-        stack.enter_context(protocols.running([*control, "--state-dir", f"{directory}/controlplane"], 1))
-        data = [f"{arguments.programs}/dataplane", "--control-plane", f"http://127.0.0.1:{control_port}"]
-        data += ["--instance", "training", "--bind", "127.0.0.1", "--admin", f"127.0.0.1:{admin}"]
-        data += ["--workers", "1", "--state-dir", f"{directory}/dataplane"]
-        gateway = stack.enter_context(protocols.running(data, 0))
+        control_plane, data_plane = protocols.gateway(arguments.programs, directory, config, control, admin)
+        stack.enter_context(protocols.running(control_plane, 1))
+        gateway = stack.enter_context(protocols.running(data_plane, 0))
         if not protocols.answers(tls):
             sys.exit("the gateway does not answer")
         for url, options, requests in cases(f"http://localhost:{plain}", f"https://localhost:{tls}", body):
@@ -141,10 +137,9 @@ def main():
 
 def answered(url, options, requests):
     """Refused or not, every request has an answer."""
-    command = ["taskset", "-c", "1", "h2load", "-t", "1", "-n", str(requests), *options, url]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    out = protocols.h2load(url, options, requests)
     if f" {requests} done" not in out or " 0 errored, 0 timeout" not in out or " 0 5xx" not in out:
-        sys.exit(f"{' '.join(command)} fails:\n{out}")
+        sys.exit(f"{url} with {' '.join(options)} fails:\n{out}")
 
 
 if __name__ == "__main__":
