@@ -259,9 +259,10 @@ fn clients_that_give_up_waiting_do_not_fill_the_memory() {
         sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
     }
     let dropped = sink.output.shared().dropped();
+    // the writer, too, may have taken 8 MiB before it stood still
     assert!(
-        (1500..2500).contains(&dropped),
-        "8 MiB wait, and 8 MiB more are kept: {dropped} of 32 were dropped"
+        (900..2500).contains(&dropped),
+        "8 MiB wait, and 8 MiB more are kept: {dropped} lines of 8 KiB, of 32 MiB, were dropped"
     );
 }
 
