@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_client(rpc)
         .build_server(rpc)
         .bytes("gateway.v1.Snapshot.table")
+        // a table has ten thousand routes, of which few have it: what it takes, each of them would take
+        .boxed("gateway.v1.Route.backend.inline")
         .compile_fds(descriptors)?;
     println!("cargo:rerun-if-changed=gateway");
     Ok(())

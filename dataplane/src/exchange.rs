@@ -342,7 +342,9 @@ impl Exchange {
             backend: self.backend,
             upstream: self.route().map(|route| &*route.backends[self.backend].upstream),
             tries: &tries,
-            service: service.as_deref().zip(self.route().and_then(|route| route.chain.forward_auth.as_ref())),
+            service: service
+                .as_deref()
+                .zip(self.route().and_then(|route| route.chain.forward_auth.as_deref())),
             retry_denied: self.retry_denied.get(),
             would_limit: self.would_limit.get(),
             status: self.status.map_or(CLIENT_CLOSED, |status| status.as_u16()),

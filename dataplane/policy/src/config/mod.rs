@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod health;
 pub mod leaf;
+mod list;
 pub mod listener;
 pub mod load;
 pub mod mirror;
@@ -38,10 +39,10 @@ pub struct GatewayConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerConfig>,
     /// Named groups of targets, for routes that share them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list::long")]
     pub upstreams: Vec<UpstreamConfig>,
     /// What is served, and by whom.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::long")]
     pub routes: Vec<RouteConfig>,
     /// Filters of every route; a route's own filter of the same kind replaces the global one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -186,7 +187,7 @@ pub struct UpstreamConfig {
     pub balancer: BalancerKind,
     /// What `consistent_hash` hashes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash_on: Option<leaf::HashOn>,
+    pub hash_on: Option<Box<leaf::HashOn>>,
     /// TCP connect: 504.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: Duration,
@@ -204,10 +205,10 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// Probes of every target; absent: none. `{}` means `GET /health` and the status 200.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheckConfig>,
+    pub health_check: Option<Box<HealthCheckConfig>>,
     /// When targets are taken out because of what becomes of requests; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlier: Option<OutlierConfig>,
+    pub outlier: Option<Box<OutlierConfig>>,
     /// What happens when no target is healthy. Default: `fail_open`.
     #[serde(default)]
     pub on_all_unhealthy: OnAllUnhealthy,
@@ -341,19 +342,19 @@ pub struct RouteConfig {
     pub split: Vec<ShareConfig>,
     /// Copies of its requests go to another upstream, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<MirrorConfig>,
+    pub mirror: Option<Box<MirrorConfig>>,
     /// Or no target at all: the client is sent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<RedirectConfig>,
+    pub redirect: Option<Box<RedirectConfig>>,
     /// Or no target at all: the gateway answers, always the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond: Option<RespondConfig>,
+    pub respond: Option<Box<RespondConfig>>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<BalancerKind>,
     /// With inline `targets`: as in an upstream. With `split`: requests that agree in this stay with one upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash_on: Option<leaf::HashOn>,
+    pub hash_on: Option<Box<leaf::HashOn>>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
@@ -371,10 +372,10 @@ pub struct RouteConfig {
     pub idle_timeout: Option<Duration>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheckConfig>,
+    pub health_check: Option<Box<HealthCheckConfig>>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlier: Option<OutlierConfig>,
+    pub outlier: Option<Box<OutlierConfig>>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_all_unhealthy: Option<OnAllUnhealthy>,
@@ -386,13 +387,13 @@ pub struct RouteConfig {
     pub protocol: Option<UpstreamProtocol>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<UpstreamTlsConfig>,
+    pub tls: Option<Box<UpstreamTlsConfig>>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_proxy_protocol: Option<SendProxyProtocol>,
     /// With inline `targets`: as in an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dns: Option<DnsConfig>,
+    pub dns: Option<Box<DnsConfig>>,
     /// What happens before a request is sent on; the order written here means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterConfig>,
@@ -438,9 +439,9 @@ impl RouteConfig {
             on_all_unhealthy: self.on_all_unhealthy.unwrap_or_default(),
             slow_start: self.slow_start.unwrap_or_else(default_slow_start),
             protocol: self.protocol.unwrap_or_default(),
-            tls: self.tls.clone().unwrap_or_default(),
+            tls: self.tls.as_deref().cloned().unwrap_or_default(),
             send_proxy_protocol: self.send_proxy_protocol.unwrap_or_default(),
-            dns: self.dns.clone().unwrap_or_default(),
+            dns: self.dns.as_deref().cloned().unwrap_or_default(),
         }
     }
 
@@ -478,9 +479,9 @@ impl RouteConfig {
         self.on_all_unhealthy = Some(on_all_unhealthy);
         self.slow_start = Some(slow_start);
         self.protocol = Some(protocol);
-        self.tls = Some(tls);
+        self.tls = (!is_default(&tls)).then(|| Box::new(tls));
         self.send_proxy_protocol = Some(send_proxy_protocol);
-        self.dns = Some(dns);
+        self.dns = (!is_default(&dns)).then(|| Box::new(dns));
     }
 }
 

@@ -325,14 +325,14 @@ impl From<&UpstreamConfig> for v1::Upstream {
             targets: targets.iter().map(v1::Target::from).collect(),
             balancing: Some(v1::Balancing {
                 balancer: v1::BalancerKind::from(*balancer).into(),
-                hash_on: hash_on.as_ref().map(v1::HashOn::from),
+                hash_on: hash_on.as_deref().map(v1::HashOn::from),
                 connect_timeout_ms: connect_timeout.as_millis(),
                 response_timeout_ms: response_timeout.as_millis(),
                 max_connections: *max_connections,
                 max_connections_wait_ms: max_connections_wait.as_millis(),
                 idle_timeout_ms: idle_timeout.as_millis(),
-                health_check: health_check.as_ref().map(v1::HealthCheck::from),
-                outlier: outlier.as_ref().map(v1::Outlier::from),
+                health_check: health_check.as_deref().map(v1::HealthCheck::from),
+                outlier: outlier.as_deref().map(v1::Outlier::from),
                 on_all_unhealthy: v1::OnAllUnhealthy::from(*on_all_unhealthy).into(),
                 slow_start_ms: slow_start.as_millis(),
                 protocol: v1::UpstreamProtocol::from(*protocol).into(),
@@ -369,14 +369,14 @@ impl TryFrom<v1::Upstream> for UpstreamConfig {
             name,
             targets: convert_all("targets", targets)?,
             balancer: balancer_kind(balancer)?,
-            hash_on: key.map(hash_on).transpose()?,
+            hash_on: key.map(hash_on).transpose()?.map(Box::new),
             connect_timeout: millis("connect_timeout", connect_timeout_ms)?,
             response_timeout: millis("response_timeout", response_timeout_ms)?,
             max_connections,
             max_connections_wait: millis("max_connections_wait", max_connections_wait_ms)?,
             idle_timeout: millis("idle_timeout", idle_timeout_ms)?,
-            health_check: below("health_check", health_check)?,
-            outlier: below("outlier", outlier)?,
+            health_check: below("health_check", health_check)?.map(Box::new),
+            outlier: below("outlier", outlier)?.map(Box::new),
             on_all_unhealthy: health::on_all_unhealthy(all_unhealthy)?,
             slow_start: millis("slow_start", slow_start_ms)?,
             protocol: transport::protocol(protocol)?,
@@ -434,16 +434,16 @@ impl From<&RouteConfig> for v1::Route {
             (None, Some(path)) => Some(PathMatch::Path(path.to_string())),
             (None, None) => None,
         };
-        let backend = match (upstream, redirect, respond) {
+        let backend = match (upstream, redirect.as_deref(), respond.as_deref()) {
             (Some(upstream), ..) => Backend::Upstream(upstream.clone()),
             (None, Some(redirect), _) => Backend::Redirect(redirect.into()),
             (None, None, Some(respond)) => Backend::Respond(respond.into()),
             (None, None, None) if !split.is_empty() => {
-                Backend::Split(split::to_wire(split, hash_on.as_ref()))
+                Backend::Split(split::to_wire(split, hash_on.as_deref()))
             }
             (None, None, None) => {
                 let v1::Upstream { name: _, targets, balancing } = (&config.inline_upstream()).into();
-                Backend::Inline(v1::Inline { targets, balancing })
+                Backend::Inline(Box::new(v1::Inline { targets, balancing }))
             }
         };
         Self {
@@ -462,7 +462,7 @@ impl From<&RouteConfig> for v1::Route {
             timeout_ms: timeout.map_or(0, Duration::as_millis),
             backend: Some(backend),
             filters: filters.iter().map(v1::Filter::from).collect(),
-            mirror: mirror.as_ref().map(v1::Mirror::from),
+            mirror: mirror.as_deref().map(v1::Mirror::from),
         }
     }
 }
@@ -498,7 +498,8 @@ impl TryFrom<v1::Route> for RouteConfig {
         let (mut split, mut hash_on) = (Vec::new(), None);
         match required("upstream", backend)? {
             Backend::Upstream(name) => upstream = Some(name),
-            Backend::Inline(v1::Inline { targets, balancing }) => {
+            Backend::Inline(inline_wire) => {
+                let v1::Inline { targets, balancing } = *inline_wire;
                 let wire = v1::Upstream { name: String::new(), targets, balancing };
                 inline = Some(UpstreamConfig::try_from(wire)?);
             }
@@ -524,11 +525,11 @@ impl TryFrom<v1::Route> for RouteConfig {
             targets: Vec::new(),
             upstream,
             split,
-            mirror: below("mirror", mirror)?,
-            redirect,
-            respond,
+            mirror: below("mirror", mirror)?.map(Box::new),
+            redirect: redirect.map(Box::new),
+            respond: respond.map(Box::new),
             balancer: None,
-            hash_on,
+            hash_on: hash_on.map(Box::new),
             connect_timeout: None,
             response_timeout: None,
             max_connections: None,

@@ -38,13 +38,13 @@ pub struct Chain {
     /// First, and on every response last.
     pub edge: Edge,
     /// The cheapest refusal.
-    pub ip: Option<IpRules>,
+    pub ip: Option<Box<IpRules>>,
     /// Who asks? After CORS, for a preflight carries no credentials.
     pub auth: Option<Arc<Authenticator>>,
     /// May it, says a service of the operator's? After what costs no question to others.
-    pub forward_auth: Option<ForwardAuth>,
+    pub forward_auth: Option<Box<ForwardAuth>>,
     /// May the caller, once it is known, do this? Before the rate limits: what is not allowed uses up nobody's.
-    pub authorize: Option<Authorize>,
+    pub authorize: Option<Box<Authorize>>,
     /// How large a body may be; `max_body_bytes` of the listener holds as well.
     pub body_limit: Option<u64>,
     /// Before what may look at the head that the target gets.
@@ -52,7 +52,7 @@ pub struct Chain {
     /// The response, before headers are changed that may say more of it.
     pub compression: Option<Compression>,
     /// Last, for they may name whatever the others found out.
-    pub headers: Option<HeaderRules>,
+    pub headers: Option<Box<HeaderRules>>,
 }
 
 impl Edge {
@@ -84,12 +84,12 @@ impl Chain {
         let mut auth = Vec::new();
         for filter in effective(own, global) {
             match filter {
-                FilterConfig::Ip(config) => chain.ip = Some(IpRules::new(config)),
-                FilterConfig::Authorize(config) => chain.authorize = Some(Authorize::new(config)),
+                FilterConfig::Ip(config) => chain.ip = Some(Box::new(IpRules::new(config))),
+                FilterConfig::Authorize(config) => chain.authorize = Some(Box::new(Authorize::new(config))),
                 FilterConfig::BodyLimit(config) => chain.body_limit = Some(config.max.0),
                 FilterConfig::Compression(config) => chain.compression = Some(Compression::new(config)),
                 FilterConfig::GrpcWeb(_) => chain.grpc_web = true,
-                FilterConfig::Headers(config) => chain.headers = Some(HeaderRules::new(config)),
+                FilterConfig::Headers(config) => chain.headers = Some(Box::new(HeaderRules::new(config))),
                 // these are the edge's
                 FilterConfig::RequestId(_)
                 | FilterConfig::Cors(_)
@@ -104,7 +104,7 @@ impl Chain {
                 FilterConfig::Auth(config) => auth.push(config),
                 FilterConfig::ForwardAuth(config) => {
                     let service = services.get_or_add(UpstreamConfig::of_service(&config.url.addr));
-                    chain.forward_auth = Some(ForwardAuth::new(config, service));
+                    chain.forward_auth = Some(Box::new(ForwardAuth::new(config, service)));
                 }
             }
         }

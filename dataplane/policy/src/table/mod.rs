@@ -96,7 +96,7 @@ pub struct Route {
     /// Where copies of its requests go.
     pub mirror: Option<Arc<Mirror>>,
     /// What the gateway answers by itself, if nothing is sent on.
-    pub answer: Option<Answer>,
+    pub answer: Option<Box<Answer>>,
     /// What its requests go through first.
     pub chain: Chain,
     /// What protects all of its backends together.
@@ -241,7 +241,7 @@ impl Route {
         Self {
             name: config.name.as_str().into(),
             rewrite: Rewrite::build(config),
-            answer: Answer::build(config),
+            answer: Answer::build(config).map(Box::new),
             mirror,
             preserve_host: config.preserve_host,
             websocket: config.websocket,
@@ -258,7 +258,7 @@ impl Route {
             backends: guards.backends(config, named, before),
             split: Split::build(
                 &config.split,
-                config.hash_on.as_ref(),
+                config.hash_on.as_deref(),
                 before.and_then(|before| before.split.as_ref()),
             ),
         }

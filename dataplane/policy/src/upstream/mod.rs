@@ -96,7 +96,7 @@ impl Upstream {
         Self {
             name: config.name.as_str().into(),
             targets: config.targets.iter().map(target).collect(),
-            balancer: Balancer::new(config.balancer, config.hash_on.clone(), &keys),
+            balancer: Balancer::new(config.balancer, config.hash_on.as_deref().cloned(), &keys),
             connect_timeout: config.connect_timeout.get(),
             response_timeout: config.response_timeout.get(),
             max_connections: config.max_connections,
@@ -230,7 +230,7 @@ impl Upstream {
 fn outlier(config: &UpstreamConfig, previous: Option<&Upstream>) -> Option<Outlier> {
     let previous = previous.and_then(|previous| previous.outlier.as_ref());
     let new = |outlier| Outlier::new(outlier, config.slow_start.get(), previous);
-    config.outlier.as_ref().map(new)
+    config.outlier.as_deref().map(new)
 }
 
 /// A checked host holds nothing that a header value may not; were it otherwise, the target would get an empty `Host`.

@@ -26,7 +26,8 @@ pub(super) fn expand(tree: &mut Tree<'_>, surroundings: &Surroundings<'_>) -> Ve
     for (id, span, scalar) in tree.scalars_mut().filter(|(_, _, scalar)| scalar.text.contains('$')) {
         match expanded(&scalar.text, surroundings) {
             Ok(text) => {
-                scalar.written = Some(std::mem::replace(&mut scalar.text, Cow::Owned(text)));
+                let written = std::mem::replace(&mut scalar.text, Cow::Owned(text));
+                scalar.written = Some(written.into());
             }
             Err(failure) => failures.push((id, span, failure)),
         }

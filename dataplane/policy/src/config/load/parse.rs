@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 32 << 20;
 /// A config is eight levels deep.
 const MAX_DEPTH: usize = 64;
 /// How many nodes all aliases together may stand for ("billion laughs").
-const MAX_ALIASED: u64 = 1_000_000;
+const MAX_ALIASED: u32 = 1_000_000;
 
 /// A config's maps have two dozen; what has many more is none, and must not cost the square of their number.
 const MAX_KEYS: usize = 256;
@@ -37,7 +37,7 @@ struct Builder<'s> {
     open: Vec<Open<'s>>,
     /// By the parser's number; 0 is no anchor.
     anchors: HashMap<usize, NodeId>,
-    aliased: u64,
+    aliased: u32,
     documents: u32,
     diagnostics: Vec<Diagnostic>,
 }

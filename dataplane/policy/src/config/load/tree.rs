@@ -20,7 +20,7 @@ pub(super) struct Node<'s> {
     /// Where it is written: the collection and the position in it.
     pub(super) parent: Option<(NodeId, u32)>,
     /// Nodes in it, itself included, each as often as it is used.
-    pub(super) weight: u64,
+    pub(super) weight: u32,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Scalar<'s> {
     /// Neither quoted nor a block, so that it may be a number, a boolean or null.
     pub(super) plain: bool,
     /// What is written, where the text is what `${…}` stood for.
-    pub(super) written: Option<Cow<'s, str>>,
+    pub(super) written: Option<Box<str>>,
 }
 
 /// One use of a node.

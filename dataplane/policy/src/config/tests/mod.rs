@@ -192,14 +192,14 @@ fn upstream() -> impl Strategy<Value = UpstreamConfig> {
             name,
             targets,
             balancer,
-            hash_on,
+            hash_on: hash_on.map(Box::new),
             connect_timeout: times.0,
             response_timeout: times.1,
             max_connections,
             max_connections_wait: times.2,
             idle_timeout: times.3,
-            health_check: health.0,
-            outlier: health.1,
+            health_check: health.0.map(Box::new),
+            outlier: health.1.map(Box::new),
             on_all_unhealthy: health.2,
             slow_start: times.4,
             protocol: reach.0,
@@ -288,16 +288,16 @@ fn route() -> impl Strategy<Value = RouteConfig> {
                 websocket: websocket.0,
                 websocket_idle_timeout: websocket.1,
                 timeout,
-                mirror,
+                mirror: mirror.map(Box::new),
                 filters,
                 ..bare_route(&name)
             };
             match backend {
                 Backend::Inline(inline) => route.set_inline_upstream(*inline),
                 Backend::Named(name) => route.upstream = Some(name),
-                Backend::Redirect(redirect) => route.redirect = Some(redirect),
-                Backend::Respond(respond) => route.respond = Some(respond),
-                Backend::Split(shares, on) => (route.split, route.hash_on) = (shares, on),
+                Backend::Redirect(redirect) => route.redirect = Some(Box::new(redirect)),
+                Backend::Respond(respond) => route.respond = Some(Box::new(respond)),
+                Backend::Split(shares, on) => (route.split, route.hash_on) = (shares, on.map(Box::new)),
             }
             route
         },

@@ -29,15 +29,15 @@ impl<'a> Group<'a> {
         Self {
             targets: &upstream.targets,
             balancer: upstream.balancer,
-            hash_on: upstream.hash_on.as_ref(),
+            hash_on: upstream.hash_on.as_deref(),
             timeouts: [
                 ("connect_timeout", Some(upstream.connect_timeout)),
                 ("response_timeout", Some(upstream.response_timeout)),
                 ("idle_timeout", Some(upstream.idle_timeout)),
             ],
             max_connections: Some(upstream.max_connections),
-            health_check: upstream.health_check.as_ref(),
-            outlier: upstream.outlier.as_ref(),
+            health_check: upstream.health_check.as_deref(),
+            outlier: upstream.outlier.as_deref(),
             tls: Some(&upstream.tls).filter(|tls| **tls != UpstreamTlsConfig::default()),
             dns: Some(&upstream.dns).filter(|dns| **dns != DnsConfig::default()),
         }
@@ -47,17 +47,17 @@ impl<'a> Group<'a> {
         Self {
             targets: &route.targets,
             balancer: route.balancer.unwrap_or_default(),
-            hash_on: route.hash_on.as_ref(),
+            hash_on: route.hash_on.as_deref(),
             timeouts: [
                 ("connect_timeout", route.connect_timeout),
                 ("response_timeout", route.response_timeout),
                 ("idle_timeout", route.idle_timeout),
             ],
             max_connections: route.max_connections,
-            health_check: route.health_check.as_ref(),
-            outlier: route.outlier.as_ref(),
-            tls: route.tls.as_ref().filter(|tls| **tls != UpstreamTlsConfig::default()),
-            dns: route.dns.as_ref().filter(|dns| **dns != DnsConfig::default()),
+            health_check: route.health_check.as_deref(),
+            outlier: route.outlier.as_deref(),
+            tls: route.tls.as_deref().filter(|tls| **tls != UpstreamTlsConfig::default()),
+            dns: route.dns.as_deref().filter(|dns| **dns != DnsConfig::default()),
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Guard {
     /// All must let a request pass; the route's own comes first, that of all routes last.
     pub limits: Vec<Limit>,
     /// Tries again.
-    pub retry: Option<Kept<RetryConfig, Arc<RetryPolicy>>>,
+    pub retry: Option<Box<Kept<RetryConfig, Arc<RetryPolicy>>>>,
 }
 
 /// A rate limit as one route meets it.
@@ -112,7 +112,7 @@ impl<'a> Guards<'a> {
             if let FilterConfig::Retry(config) = filter {
                 let known = before.and_then(|before| before.guard.retry.as_ref());
                 let same = known.filter(|kept| kept.config == *config).cloned();
-                let new = || Kept { config: config.clone(), running: RetryPolicy::new(config) };
+                let new = || Box::new(Kept { config: config.clone(), running: RetryPolicy::new(config) });
                 guard.retry = Some(same.unwrap_or_else(new));
             }
         }
