@@ -133,7 +133,7 @@ impl Exchange {
 
     /// How the targets of its table are reached.
     pub(crate) fn transports(&self) -> Option<&Transports> {
-        self.table.as_ref().map(|table| &*table.transports)
+        self.table.as_ref().map(|table| table.transports())
     }
 
     /// What holds for every response to this request: its route's, or that of requests that no route takes.

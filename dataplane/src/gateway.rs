@@ -1,6 +1,7 @@
 //! What every thread of the data plane shares: the current table, its targets' connection budgets, the counters.
 
 use arc_swap::ArcSwapOption;
+use foldhash::fast::RandomState;
 use http::HeaderValue;
 use parking_lot::{Mutex, RwLock};
 use policy::table::RouteTable;
@@ -29,7 +30,7 @@ pub struct Gateway {
     instance: String,
     via: HeaderValue,
     serving: Arc<ArcSwapOption<Serving>>,
-    lanes: Mutex<HashMap<u64, Arc<Lane>>>,
+    lanes: Mutex<HashMap<u64, Arc<Lane>, RandomState>>,
     orders: Mutex<Orders>,
     workers: RwLock<Vec<Arc<WorkerCounters>>>,
     listeners: RwLock<Arc<[Arc<ListenerState>]>>,
@@ -83,7 +84,7 @@ impl Gateway {
             instance,
             via,
             serving: Arc::new(ArcSwapOption::empty()),
-            lanes: Mutex::new(HashMap::new()),
+            lanes: Mutex::default(),
             orders: Mutex::default(),
             workers: RwLock::new(Vec::new()),
             listeners: RwLock::default(),
@@ -121,8 +122,9 @@ impl Gateway {
         self.serving.clone()
     }
 
-    /// Swaps in a table: every request that begins after this sees it.
-    pub(crate) fn publish(&self, table: RouteTable, transports: Transports) {
+    /// Swaps in a table: every request that begins after this sees it. Returns the one before, which requests that have
+    /// begun may still hold.
+    pub(crate) fn publish(&self, table: RouteTable, transports: Transports) -> Option<Arc<Serving>> {
         let now = clock::now();
         table.upstreams.iter().for_each(|upstream| upstream.activate(now));
         // before the swap: no request may reach a drained target in between
@@ -132,8 +134,9 @@ impl Gateway {
         let series = Arc::new(self.metrics.adopt(&table, self.workers.read().len(), now));
         let log_outputs = self.access_log.adopt(&table);
         let (table, transports) = (Arc::new(table), Arc::new(transports));
-        self.serving.store(Some(Arc::new(Serving { table, series, log_outputs, transports })));
+        let before = self.serving.swap(Some(Arc::new(Serving { table, series, log_outputs, transports })));
         self.published.send_replace(());
+        before
     }
 
     /// Spans, and where they go.
@@ -195,7 +198,7 @@ impl Gateway {
     /// Gives every target of the table its connection budget and forgets those of targets that are gone.
     fn adjust_lanes(&self, table: &RouteTable) {
         let mut lanes = self.lanes.lock();
-        let mut kept = HashMap::with_capacity(lanes.len());
+        let mut kept = HashMap::with_capacity_and_hasher(lanes.len(), RandomState::default());
         for upstream in table.upstreams.iter().chain(&table.services) {
             for target in &upstream.targets {
                 let id = target.state.id;

@@ -111,7 +111,7 @@ impl Copy {
         spawn_local(async move {
             let Self { mirror, head, body, end, place } = *self;
             end.awaited.set(true);
-            end.is(head.send(&mirror, body.into(), &end.table.transports).await);
+            end.is(head.send(&mirror, body.into(), end.table.transports()).await);
             drop(place);
         });
     }

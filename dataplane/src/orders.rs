@@ -13,12 +13,16 @@ pub fn apply(orders: &Orders, table: &RouteTable, now: Now) {
 }
 
 fn drain(orders: &Orders, table: &RouteTable, now: Now) {
-    let drained: HashSet<(&str, &str)> =
-        orders.drained.iter().map(|one| (one.upstream.as_str(), one.addr.as_str())).collect();
+    let mut drained: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for one in &orders.drained {
+        drained.entry(&one.upstream).or_default().insert(&one.addr);
+    }
     for upstream in &table.upstreams {
+        let addresses = drained.get(&*upstream.name);
         for target in &upstream.targets {
-            let addr = target.addr.to_string();
-            target.state.set_drained(drained.contains(&(&*upstream.name, addr.as_str())), now);
+            // few are drained: the address of one that cannot be is not worth writing out
+            let named = addresses.is_some_and(|addresses| addresses.contains(&*target.addr.to_string()));
+            target.state.set_drained(named, now);
         }
     }
 }

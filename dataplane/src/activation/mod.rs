@@ -7,7 +7,7 @@ mod candidate;
 pub mod listeners;
 
 use crate::disk::{Disk, LoadError};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Serving};
 use crate::status::{Board, Identity};
 use crate::telemetry::metrics::Applied;
 use candidate::{Build, Candidate};
@@ -30,6 +30,10 @@ pub struct Activation {
 /// How long a config waits for the addresses of its targets' names.
 const NAMES_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Whether the last request has left a table is looked at this soon, and then ever less often.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LATER_LOOKS: Duration = Duration::from_secs(1);
+
 /// A commit that was carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
@@ -47,6 +51,18 @@ pub struct NotPrepared {
     pub version: u64,
     /// What could have been.
     pub prepared: Option<u64>,
+}
+
+/// Holds a table that serves no more until no request runs by it. Whoever lets go of it last frees it, which takes
+/// milliseconds for ten thousand routes: that must not be a worker.
+async fn retired(before: Arc<Serving>) {
+    let mut pause = FIRST_LOOK;
+    // only the holders that it still has could add another one
+    while Arc::strong_count(&before) > 1 {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LATER_LOOKS);
+    }
+    spawn_blocking(move || drop(before));
 }
 
 impl Activation {
@@ -228,7 +244,9 @@ impl Activation {
             Some(staged) => store(staged).await.err(),
             None => None,
         };
-        self.gateway.publish(table, transports);
+        if let Some(before) = self.gateway.publish(table, transports) {
+            tokio::spawn(retired(before));
+        }
         drop(log_outputs);
         if let Some(listeners) = listeners.filter(|_| !self.board.get().draining) {
             self.listeners.switch(listeners);

@@ -45,28 +45,24 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// The table that a request runs by, in a handle that costs nothing to hold: its count is not shared between threads.
 pub(crate) struct TableHandle {
-    table: Arc<RouteTable>,
-    series: Arc<TableSeries>,
-    /// How its targets are reached.
-    pub(crate) transports: Arc<Transports>,
+    serving: Arc<Serving>,
     /// Where lines of its access logs go, in the order of its `log_outputs`.
     pub(crate) sinks: Box<[Rc<Sink>]>,
 }
 
 impl TableHandle {
-    pub(crate) fn new(serving: &Serving, log: &WorkerLog) -> Self {
-        let Serving { table, series, log_outputs, transports } = serving;
-        Self {
-            table: table.clone(),
-            series: series.clone(),
-            transports: transports.clone(),
-            sinks: log.sinks(log_outputs),
-        }
+    pub(crate) fn new(serving: &Arc<Serving>, log: &WorkerLog) -> Self {
+        Self { serving: serving.clone(), sinks: log.sinks(&serving.log_outputs) }
     }
 
     /// Where its requests are counted.
     pub(crate) fn series(&self) -> &TableSeries {
-        &self.series
+        &self.serving.series
+    }
+
+    /// How its targets are reached.
+    pub(crate) fn transports(&self) -> &Transports {
+        &self.serving.transports
     }
 }
 
@@ -74,7 +70,7 @@ impl Deref for TableHandle {
     type Target = RouteTable;
 
     fn deref(&self) -> &RouteTable {
-        &self.table
+        &self.serving.table
     }
 }
 
@@ -189,7 +185,7 @@ impl Worker {
     pub(crate) fn table(&self) -> Option<Rc<TableHandle>> {
         let (cache, known) = &mut *self.table.borrow_mut();
         let current = cache.load().as_ref()?;
-        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.table, &current.table)) {
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(&known.serving, current)) {
             *known = Some(Rc::new(TableHandle::new(current, &self.telemetry.log)));
         }
         known.clone()
@@ -420,6 +416,8 @@ impl Worker {
             let now = ticks.tick().await.into_std();
             self.wall.set(wall_clock());
             self.pool.sweep(|target| self.gateway.lane(target), now);
+            // a worker without requests would hold the table that served when its last one came
+            drop(self.table());
         }
     }
 }

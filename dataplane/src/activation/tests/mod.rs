@@ -7,6 +7,7 @@ use crate::listener;
 use bytes::Bytes;
 use policy::config::GatewayConfig;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Weak;
 use std::{fs, io};
 use tokio::net::TcpStream;
 
@@ -110,6 +111,23 @@ async fn a_commit_publishes_listens_and_persists() {
     assert_eq!(running.active.unwrap(), committed.identity);
     assert_eq!(running.not_stored, None);
     TcpStream::connect(running.listening[0]).await.unwrap();
+}
+
+/// The last one to let go of ten thousand routes spends milliseconds on freeing them, and was a worker.
+#[tokio::test]
+async fn the_table_before_is_held_as_long_as_a_request_runs_by_it_and_freed_by_no_worker() {
+    let mut it = Fixture::new();
+    it.activate(snapshot(1, 0, "users")).await;
+    let (request, before) = {
+        let serving = it.gateway.serving().unwrap();
+        (serving.clone(), Arc::downgrade(&serving))
+    };
+    it.activate(snapshot(2, 0, "orders")).await;
+    assert!(Weak::strong_count(&before) > 1, "one is the request's, one is for whoever frees it");
+    drop(request);
+    while before.upgrade().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn status_of_nothing() -> crate::status::Running {

@@ -6,6 +6,7 @@
 use super::count::{Count, Exemplar, Exemplars, Histogram, PerWorker, zeros};
 use super::pairs::{PairCounts, Pairs};
 use crate::telemetry::{Exchanged, TryEnd};
+use foldhash::fast::RandomState;
 use policy::clock::Now;
 use policy::grpc::GrpcStatus;
 use policy::mirror::Mirrored;
@@ -275,7 +276,7 @@ impl Registry {
 
 /// All but those whose routes are not counted, none of them.
 fn shown_upstreams(table: &RouteTable) -> Box<[bool]> {
-    let mut used: HashMap<&str, bool> = HashMap::new();
+    let mut used: HashMap<&str, bool, RandomState> = HashMap::default();
     for route in &table.routes {
         for backend in &route.backends {
             *used.entry(&backend.upstream.name).or_default() |= route.chain.edge.metrics.enabled;
@@ -287,7 +288,7 @@ fn shown_upstreams(table: &RouteTable) -> Box<[bool]> {
 
 /// Series by name, those that are gone for a while too.
 #[derive(Debug)]
-pub(super) struct Kept<S>(HashMap<Arc<str>, Known<S>>);
+pub(super) struct Kept<S>(HashMap<Arc<str>, Known<S>, RandomState>);
 
 #[derive(Debug)]
 struct Known<S> {
@@ -297,7 +298,7 @@ struct Known<S> {
 
 impl<S> Default for Kept<S> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
     }
 }
 
