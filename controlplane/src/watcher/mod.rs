@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// A file that is written in place must have been left alone this long.
 const QUIET: Duration = Duration::from_millis(10);
+/// The same where the kernel has told that its writer has closed it: that of a shell opens it again, if at all, at once.
+const QUIET_AFTER_CLOSE: Duration = Duration::from_millis(2);
 /// A busy directory does not put off the look at our file for longer.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_secs(2);
@@ -169,7 +171,8 @@ impl Watcher {
     fn wait_for_quiet(&mut self) {
         let end = Instant::now() + MAX_DEBOUNCE;
         while Instant::now() < end {
-            match self.woken.recv_timeout(QUIET) {
+            let quiet = if self.signs.writer_has_closed() { QUIET_AFTER_CLOSE } else { QUIET };
+            match self.woken.recv_timeout(quiet) {
                 Ok(Wake::Touched) => {}
                 Ok(Wake::Reread) => return self.read(),
                 Err(_) => return,

@@ -15,9 +15,21 @@ pub(super) struct Signs {
 struct State {
     /// The file's names; an event's path is the watched directory's and the entry's.
     names: Vec<(PathBuf, OsString)>,
-    writer_is_open: bool,
-    /// The last thing that happened to the file: another one was renamed into its place.
-    is_renamed: bool,
+    last: Last,
+}
+
+/// The last thing that happened to the file.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// What tells nothing of writers.
+    #[default]
+    Other,
+    /// Something was written to it.
+    Written,
+    /// A writer has closed it.
+    Closed,
+    /// Another one was renamed into its place.
+    Renamed,
 }
 
 impl Signs {
@@ -31,41 +43,46 @@ impl Signs {
     }
 
     pub(super) fn writer_is_open(&self) -> bool {
-        self.state.lock().writer_is_open
+        self.state.lock().last == Last::Written
+    }
+
+    pub(super) fn writer_has_closed(&self) -> bool {
+        self.state.lock().last == Last::Closed
     }
 
     /// Whether a file was renamed into the place of ours since this was asked last, and is as it was then: it came whole.
     pub(super) fn take_renamed(&self) -> bool {
-        std::mem::take(&mut self.state.lock().is_renamed)
+        let last = &mut self.state.lock().last;
+        let renamed = *last == Last::Renamed;
+        if renamed {
+            *last = Last::Other;
+        }
+        renamed
     }
 
     /// Takes an event in; true if the file is worth a look.
     pub(super) fn note(&self, event: notify::Result<notify::Event>) -> bool {
         let mut state = self.state.lock();
         let Ok(event) = event else {
-            (state.writer_is_open, state.is_renamed) = (false, false);
+            state.last = Last::Other;
             return true;
         };
         if event.need_rescan() {
             // events were lost, the one of the close perhaps among them
-            (state.writer_is_open, state.is_renamed) = (false, false);
+            state.last = Last::Other;
             return true;
         }
         let is_ours = event.paths.iter().any(|path| state.is_ours(path));
         match event.kind {
-            EventKind::Modify(ModifyKind::Data(_)) if is_ours => {
-                (state.writer_is_open, state.is_renamed) = (true, false);
-            }
+            EventKind::Modify(ModifyKind::Data(_)) if is_ours => state.last = Last::Written,
             EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) if is_ours => {
-                (state.writer_is_open, state.is_renamed) = (false, true);
+                state.last = Last::Renamed;
             }
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Create(_)
-            | EventKind::Remove(_)
-            | EventKind::Modify(ModifyKind::Name(_))
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) if is_ours => state.last = Last::Closed,
+            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
                 if is_ours =>
             {
-                (state.writer_is_open, state.is_renamed) = (false, false);
+                state.last = Last::Other;
             }
             _ => {}
         }
