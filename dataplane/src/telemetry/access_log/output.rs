@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// A worker hands over this much, or more by the line that was too many.
 pub(super) const BATCH: usize = 64 * 1024;
 /// Batches that wait: 8 MiB.
-const QUEUE: usize = 128;
+pub(super) const QUEUE: usize = 128;
 /// When so many wait, only full ones are added: lines that come slowly would take up the places otherwise.
 const CROWDED: usize = 8;
 /// Buffers that were written and are used again.
