@@ -125,9 +125,13 @@ async fn the_table_before_is_held_as_long_as_a_request_runs_by_it_and_freed_by_n
     it.activate(snapshot(2, 0, "orders")).await;
     assert!(Weak::strong_count(&before) > 1, "one is the request's, one is for whoever frees it");
     drop(request);
-    while before.upgrade().is_some() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let freed = async {
+        while Weak::strong_count(&before) > 0 {
+            // the pace of looking: freeing wakes nobody
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("it is freed in time");
 }
 
 fn status_of_nothing() -> crate::status::Running {
