@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use policy::filter::logging::LogOutput;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use tokio::sync::Notify;
 
 /// A worker hands over this much, or more by the line that was too many.
@@ -59,6 +59,12 @@ struct Told {
     outage: Option<u64>,
 }
 
+impl Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH
+    }
+}
+
 impl Output {
     pub(super) fn start(name: LogOutput, file: Option<LogFile>, shared: Arc<Shared>) -> Self {
         let (queue, queued) = sync_channel(QUEUE);
@@ -78,24 +84,18 @@ impl Output {
         self.shared.open.load(Ordering::Relaxed)
     }
 
-    /// Takes the lines and leaves an empty buffer, or leaves all as it is when there is no room.
-    pub(super) fn take(&self, batch: &mut Batch) -> bool {
+    /// Takes the lines.
+    ///
+    /// # Errors
+    /// Gives them back when there is no room.
+    pub(super) fn take(&self, batch: Batch) -> Result<(), Batch> {
         let shared = &self.shared;
         shared.pending.fetch_add(1, Ordering::AcqRel);
-        match self.queue.try_send(std::mem::take(batch)) {
-            Ok(()) => {
-                batch.bytes = shared.spare();
-                true
-            }
-            Err(
-                std::sync::mpsc::TrySendError::Full(back) | std::sync::mpsc::TrySendError::Disconnected(back),
-            ) => {
-                *batch = back;
-                // nothing was written: whoever waits for that goes on waiting
-                shared.pending.fetch_sub(1, Ordering::AcqRel);
-                false
-            }
-        }
+        self.queue.try_send(batch).map_err(|(TrySendError::Full(back) | TrySendError::Disconnected(back))| {
+            // nothing was written: whoever waits for that goes on waiting
+            shared.pending.fetch_sub(1, Ordering::AcqRel);
+            back
+        })
     }
 
     pub(super) fn is_crowded(&self) -> bool {
@@ -109,7 +109,7 @@ impl Output {
     pub(super) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         // wakes the thread; one that is busy looks by itself
-        self.take(&mut Batch::default());
+        _ = self.take(Batch::default());
     }
 }
 
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// Never waits: where another worker is just taking one, a new one does.
-    fn spare(&self) -> Vec<u8> {
+    pub(super) fn spare(&self) -> Vec<u8> {
         let known = self.spare.try_lock().and_then(|mut spare| spare.pop());
         known.unwrap_or_else(|| Vec::with_capacity(BATCH + BATCH / 8))
     }

@@ -31,7 +31,7 @@ fn output(path: &Path) -> Arc<Output> {
 
 fn give(output: &Output, lines: &str) {
     let lines_in_it = lines.matches('\n').count() as u64;
-    assert!(output.take(&mut Batch { bytes: lines.as_bytes().to_vec(), lines: lines_in_it }));
+    output.take(Batch { bytes: lines.as_bytes().to_vec(), lines: lines_in_it }).unwrap();
 }
 
 async fn idle(output: &Output) {
@@ -260,8 +260,7 @@ fn clients_that_give_up_waiting_do_not_fill_the_memory() {
             sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
         }
     };
-    // one batch more than wait, so the writer has taken one and stands still: a place that it freed later would take all
-    // that is kept until then
+    // one batch more than wait, so the writer has taken one and stands still
     let since = Instant::now();
     for _ in 0..=QUEUE {
         add(BATCH / line.len());
@@ -275,6 +274,27 @@ fn clients_that_give_up_waiting_do_not_fill_the_memory() {
         (1500..2500).contains(&dropped),
         "8 MiB wait, and 8 MiB more are kept: {dropped} of 32 were dropped"
     );
+}
+
+#[test]
+fn a_place_that_frees_takes_one_batch_of_what_is_kept() {
+    let directory = TempDir::new().unwrap();
+    let (_worker, sinks, mut reader) = stalled(&directory);
+    let (sink, line) = (&sinks[0], "x".repeat(8191) + "\n");
+    let (shared, mut read, since) = (sink.output.shared(), Vec::new(), Instant::now());
+    // the reader is slow, and between two of its reads many clients give up
+    for given in (0..).step_by(2000).skip(1).take(50) {
+        for _ in 0..2000 {
+            sink.add(WhenFull::Block, |to| to.extend_from_slice(line.as_bytes()));
+        }
+        let before = read.len();
+        while read.len() == before {
+            available(&mut reader, &mut read);
+            assert!(since.elapsed() < PATIENCE);
+        }
+        let held = given - shared.dropped() - (read.len() / line.len()) as u64;
+        assert!(held * line.len() as u64 <= 17 << 20, "{held} lines of 8 KiB");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! A worker's side: a buffer for each output, handed over when it is full or when its first line is 50 ms old.
 
-use super::output::{BATCH, Batch, Output};
+use super::output::{Batch, Output};
 use crate::telemetry::{Exchanged, TryEnd};
 use policy::access_log::{Lines, Record};
 use policy::filter::logging::{Logging, WhenFull};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::mem;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +15,9 @@ use tokio::time::sleep;
 
 /// How long a line waits for others at most.
 const TURN: Duration = Duration::from_millis(50);
-/// While requests wait for an output, clients may give up, and each that does has a line too. So many bytes of these are
-/// kept; more are dropped like any other, for memory must not depend on how many clients there are.
-const OVERFLOW: usize = 8 << 20;
+/// While requests wait for an output, clients may give up, and each that does has a line too. So many batches of these are
+/// kept, 8 MiB; more are dropped like any other, for memory must not depend on how many clients there are.
+const OVERFLOW: usize = 128;
 
 /// One worker's lines on their way to all outputs.
 #[derive(Default)]
@@ -32,7 +34,16 @@ pub(crate) struct WorkerLog {
 /// One worker's lines on their way to one output.
 pub(crate) struct Sink {
     pub(super) output: Arc<Output>,
-    batch: RefCell<Batch>,
+    batches: RefCell<Batches>,
+}
+
+#[derive(Default)]
+struct Batches {
+    /// Those that the output has had no room for, the first one first. Each needs a place of its own in the queue, so that
+    /// what a queue holds is bounded too.
+    full: VecDeque<Batch>,
+    /// Where lines are added.
+    last: Batch,
 }
 
 impl WorkerLog {
@@ -44,7 +55,7 @@ impl WorkerLog {
         let of = |output: &Arc<Output>| {
             let same = known.iter().filter_map(Weak::upgrade).find(|sink| Arc::ptr_eq(&sink.output, output));
             same.unwrap_or_else(|| {
-                let sink = Rc::new(Sink { output: output.clone(), batch: RefCell::default() });
+                let sink = Rc::new(Sink { output: output.clone(), batches: RefCell::default() });
                 known.push(Rc::downgrade(&sink));
                 sink
             })
@@ -105,42 +116,36 @@ impl WorkerLog {
 
 impl Sink {
     pub(super) fn add(&self, when_full: WhenFull, append: impl Fn(&mut Vec<u8>)) {
-        if self.is_full() && !self.hand_over() && self.must_drop(when_full) {
+        let mut batches = self.batches.borrow_mut();
+        if batches.last.is_full()
+            && !batches.hand_over(&self.output)
+            && !batches.begin_another(&self.output, when_full)
+        {
             self.output.count_dropped(1);
             return;
         }
-        let mut batch = self.batch.borrow_mut();
-        append(&mut batch.bytes);
-        batch.lines += 1;
-        drop(batch);
-        if self.is_full() {
-            self.hand_over();
+        append(&mut batches.last.bytes);
+        batches.last.lines += 1;
+        if batches.last.is_full() {
+            batches.hand_over(&self.output);
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.batch.borrow().bytes.len() >= BATCH
-    }
-
-    fn must_drop(&self, when_full: WhenFull) -> bool {
-        when_full == WhenFull::Drop || self.batch.borrow().bytes.len() >= OVERFLOW
     }
 
     /// Whether nothing is left here.
     pub(super) fn hand_over(&self) -> bool {
-        let mut batch = self.batch.borrow_mut();
-        batch.bytes.is_empty() || self.output.take(&mut batch)
+        self.batches.borrow_mut().hand_over(&self.output)
     }
 
     fn hand_over_unless_crowded(&self) -> bool {
-        self.batch.borrow().bytes.is_empty() || (!self.output.is_crowded() && self.hand_over())
+        let mut batches = self.batches.borrow_mut();
+        batches.is_empty() || (!self.output.is_crowded() && batches.hand_over(&self.output))
     }
 
     /// Until a line more has room.
     pub(crate) async fn room(&self) {
         loop {
             let written = self.output.shared().progress().notified();
-            if !self.is_full() || self.hand_over() {
+            if self.batches.borrow_mut().have_room(&self.output) {
                 return;
             }
             written.await;
@@ -148,10 +153,57 @@ impl Sink {
     }
 }
 
+impl Batches {
+    /// Whether nothing is left here.
+    fn hand_over(&mut self, output: &Output) -> bool {
+        while let Some(first) = self.full.pop_front() {
+            if let Err(back) = output.take(first) {
+                self.full.push_front(back);
+                return false;
+            }
+        }
+        if self.last.bytes.is_empty() {
+            return true;
+        }
+        match output.take(mem::take(&mut self.last)) {
+            Ok(()) => {
+                self.last.bytes = output.shared().spare();
+                true
+            }
+            Err(back) => {
+                self.last = back;
+                false
+            }
+        }
+    }
+
+    /// For a line that must not be dropped though the output has no room.
+    fn begin_another(&mut self, output: &Output, when_full: WhenFull) -> bool {
+        let room = when_full == WhenFull::Block && self.full.len() < OVERFLOW;
+        if room {
+            let bytes = output.shared().spare();
+            self.full.push_back(mem::replace(&mut self.last, Batch { bytes, lines: 0 }));
+        }
+        room
+    }
+
+    fn have_room(&mut self, output: &Output) -> bool {
+        (self.full.is_empty() && !self.last.is_full()) || self.hand_over(output)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.last.bytes.is_empty()
+    }
+
+    fn lines(&self) -> u64 {
+        self.full.iter().chain([&self.last]).map(|batch| batch.lines).sum()
+    }
+}
+
 impl Drop for Sink {
     fn drop(&mut self) {
         if !self.hand_over() {
-            self.output.count_dropped(self.batch.borrow().lines);
+            self.output.count_dropped(self.batches.borrow().lines());
         }
     }
 }
