@@ -202,7 +202,7 @@ impl Head {
             let connection = checkout.connection()?;
             let answered = poll_fn(|cx| {
                 session.remember_waker(cx.waker());
-                connection.poll_head(cx, session)
+                connection.poll_head(cx, session, &mut drop)
             });
             match answered.await {
                 Ok(head) if (200..600).contains(&head.status.as_u16()) => {

@@ -218,3 +218,11 @@ impl Peer {
         }
     }
 }
+
+/// Of everything that a client got, the final response and what is behind it.
+pub(crate) fn behind_interims(got: &str) -> &str {
+    match got.split_once("\r\n\r\n") {
+        Some((head, rest)) if head.starts_with("HTTP/1.1 10") => behind_interims(rest),
+        _ => got,
+    }
+}

@@ -14,9 +14,9 @@ use crate::pool::{Checkout, Place};
 use crate::target::{RequestHead, ResponseHead};
 use crate::telemetry::TryEnd;
 use admission::{Admission, Tried};
-use http::Response;
 use http::header::HeaderValue;
 use http::request::Parts;
+use http::{Response, Version};
 use policy::concurrency::Slot;
 use policy::grpc::{GRPC_TIMEOUT, GrpcStatus, Timeout};
 use policy::outcome::Outcome;
@@ -270,10 +270,17 @@ impl<'a> Sending<'a> {
 
     /// Awaits the head of the final response, while the request goes out.
     async fn converse(&mut self) -> Result<(), Unanswered> {
-        let Self { exchange, timing, response, checkout, .. } = self;
+        let Self { exchange, timing, response, checkout, parts, .. } = self;
         let connection = checkout.as_mut().and_then(Checkout::connection);
         let connection = connection.ok_or(Unanswered::For(Rejection::Internal))?;
-        let head = poll_fn(|cx| match connection.poll_head(cx, &exchange.session) {
+        // clients of HTTP/1.0 know of none (RFC 9110 §15.2)
+        let passes_interims = parts.version != Version::HTTP_10;
+        let mut hear = |head| {
+            if passes_interims {
+                exchange.session.interim_came(head);
+            }
+        };
+        let head = poll_fn(|cx| match connection.poll_head(cx, &exchange.session, &mut hear) {
             Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
             Poll::Ready(Err(failure)) => {
                 exchange.note_error(&failure);

@@ -1,6 +1,7 @@
 //! The client's connection as hyper sees it: notes when bytes come and when writing stalls, and keeps hyper from answering
 //! a broken head with words of its own.
 
+use super::interim::encode;
 use super::session::Session;
 use super::stream::ClientStream;
 use bytes::{Buf, Bytes};
@@ -21,12 +22,17 @@ pub(crate) struct ClientIo {
     stream: TokioIo<ClientStream>,
     /// Read before this, to be read again first.
     read_ahead: Bytes,
+    /// Interim responses that are being written.
+    interim: Bytes,
+    /// hyper holds bytes that belong behind some that are written already: nothing may come between.
+    amid: bool,
     session: Rc<Session>,
 }
 
 impl ClientIo {
     pub(crate) fn new(stream: ClientStream, session: Rc<Session>) -> Self {
-        Self { stream: TokioIo::new(stream), read_ahead: Bytes::new(), session }
+        let (read_ahead, interim) = (Bytes::new(), Bytes::new());
+        Self { stream: TokioIo::new(stream), read_ahead, interim, amid: false, session }
     }
 
     /// Gives bytes back that were read too early.
@@ -89,6 +95,26 @@ impl ClientIo {
     pub(crate) fn into_stream(self) -> ClientStream {
         self.stream.into_inner()
     }
+
+    /// Writes what the target has said before its final response. `between`: it may be said here, between two messages
+    /// of hyper's. Where there was no such place before the final response, nobody needs it any more.
+    fn poll_interims(&mut self, cx: &mut Context<'_>, between: bool) -> Poll<io::Result<()>> {
+        if self.session.has_interims() && (between || !self.session.awaits_response()) {
+            let heads = self.session.take_interims();
+            if between {
+                self.interim = encode(&heads).into();
+            }
+        }
+        while !self.interim.is_empty() {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+            self.session.write_blocked(polled.is_pending());
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.interim.advance(written),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Read for ClientIo {
@@ -126,8 +152,10 @@ impl Write for ClientIo {
             this.session.swallow(status.and_then(|digits| digits.parse().ok()).unwrap_or(400));
             return Poll::Ready(Ok(buf.len()));
         }
+        ready!(this.poll_interims(cx, !this.amid))?;
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.session.write_blocked(polled.is_pending());
+        this.amid = !matches!(polled, Poll::Ready(Ok(written)) if written == buf.len());
         polled
     }
 
@@ -135,6 +163,8 @@ impl Write for ClientIo {
     /// whether anybody still waits for it.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.amid = false;
+        ready!(this.poll_interims(cx, this.session.awaits_response()))?;
         let flushed = Pin::new(this.stream.inner_mut()).poll_flush(cx);
         this.session.write_blocked(flushed.is_pending());
         ready!(flushed)?;

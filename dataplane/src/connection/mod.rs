@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod goodbye;
 mod http1;
 pub(crate) mod http2;
+mod interim;
 pub(crate) mod io;
 mod preface;
 pub(crate) mod session;

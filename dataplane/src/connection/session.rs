@@ -6,8 +6,10 @@
 
 use crate::connection::boundary::{Boundary, Extent};
 use crate::connection::client::Client;
+use crate::connection::interim::Interims;
 use crate::connection::tunnel::Tunnel;
 use crate::exchange::Exchange;
+use crate::target::ResponseHead;
 use policy::headers::is_plainly_chunked;
 use policy::rejection::Rejection;
 use std::cell::{Cell, RefCell};
@@ -99,6 +101,7 @@ pub(crate) struct Session {
     swallowed: Cell<Option<u16>>,
     /// The connection must not be drained lazily: it ends after a refusal with bytes unread.
     linger: Cell<bool>,
+    interims: Interims,
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Since when.
     closing: Cell<Option<Instant>>,
@@ -143,6 +146,7 @@ impl Session {
             unflushed: Cell::new(false),
             swallowed: Cell::new(None),
             linger: Cell::new(false),
+            interims: Interims::default(),
             tunnel: RefCell::new(None),
             closing: Cell::new(None),
             fresh: Cell::new(true),
@@ -334,6 +338,25 @@ impl Session {
     /// By when the exchange must have come further; the connection's timer sees to a wake-up.
     pub(crate) fn set_exchange_deadline(&self, deadline: Option<Instant>) {
         self.exchange_deadline.set(deadline);
+    }
+
+    /// The target has said something before its final response, which the client is to hear.
+    pub(crate) fn interim_came(&self, head: ResponseHead) {
+        self.interims.add(head);
+    }
+
+    pub(super) fn has_interims(&self) -> bool {
+        !self.interims.is_empty()
+    }
+
+    /// What the client has not been told yet.
+    pub(super) fn take_interims(&self) -> Vec<ResponseHead> {
+        self.interims.take()
+    }
+
+    /// Whether the head of the final response is still to come.
+    pub(super) fn awaits_response(&self) -> bool {
+        self.response.get() == Response::Awaited
     }
 
     /// A response was handed to hyper.

@@ -181,7 +181,7 @@ impl Exchange {
             }
             checkout.begin(&head, RequestBody::Empty);
             let connection = checkout.connection().ok_or_else(|| Unanswered::by(&Rejection::Internal))?;
-            match poll_fn(|cx| connection.poll_head(cx, session)).await {
+            match poll_fn(|cx| connection.poll_head(cx, session, &mut drop)).await {
                 Ok(head) => return Ok((head, checkout)),
                 // most likely an idle connection that the service has closed meanwhile; to ask it again does no harm
                 Err(failure) if checkout.reused && failure.is_of_connection() => {}

@@ -141,11 +141,12 @@ impl Connection {
 
     // ---- the response
 
-    /// The head of the final response, while the request goes out.
+    /// The head of the final response, while the request goes out; interim ones are for `hear`.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         session: &Rc<Session>,
+        hear: &mut dyn FnMut(ResponseHead),
     ) -> Poll<Result<ResponseHead, Failure>> {
         loop {
             if !self.upload.is_done()
@@ -160,7 +161,7 @@ impl Connection {
                 session.worker.flusher.push(&self.wire, session);
             }
             if !self.buffer.is_empty()
-                && let Some(head) = self.take_head()?
+                && let Some(head) = self.take_head(hear)?
             {
                 return Poll::Ready(Ok(head));
             }
@@ -171,7 +172,7 @@ impl Connection {
     }
 
     /// A final head, if there is one in the buffer.
-    fn take_head(&mut self) -> Result<Option<ResponseHead>, Invalid> {
+    fn take_head(&mut self, hear: &mut dyn FnMut(ResponseHead)) -> Result<Option<ResponseHead>, Invalid> {
         while !self.buffer.is_empty() {
             let Some(received) = Received::take(&mut self.buffer)? else {
                 let partial = std::mem::take(&mut self.buffer).try_into_mut();
@@ -182,7 +183,7 @@ impl Connection {
                 self.receive(&received);
                 return Ok(Some(received.head));
             }
-            self.interim.count()?;
+            self.interim.came(received.head, hear)?;
         }
         Ok(None)
     }

@@ -1,7 +1,10 @@
 //! Exchanges over real sockets: what the target says decides what the client gets, and whether the connection goes on.
 
-use crate::test_support::{Peer, Served, Target, serve};
+use crate::test_support::{Peer, Served, Target, behind_interims, serve};
 use serde_json::json;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n";
 const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
@@ -12,7 +15,7 @@ fn started() -> (Served, Target) {
     (serve(&[&target], json!({}), json!([])), target)
 }
 
-/// The client's answer when the target says this and closes, or goes on.
+/// The client's final answer when the target says this and closes, or goes on.
 fn answer_to(said: &str, closes: bool) -> String {
     let (served, target) = started();
     let mut client = served.client("GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
@@ -21,9 +24,9 @@ fn answer_to(said: &str, closes: bool) -> String {
     upstream.send(said);
     if closes {
         drop(upstream);
-        return client.into_rest();
+        return behind_interims(&client.into_rest()).to_owned();
     }
-    client.until("\r\n\r\n")
+    behind_interims(&client.until_that(|got| behind_interims(got).contains("\r\n\r\n"))).to_owned()
 }
 
 /// Whether a second request comes on the connection of the first, whose response was this.
@@ -47,7 +50,7 @@ fn a_flood_of_interim_responses_is_no_response() {
 }
 
 #[test]
-fn a_few_interim_responses_are_read_over_in_every_exchange_of_a_connection() {
+fn a_few_interim_responses_are_passed_on_in_every_exchange_of_a_connection() {
     let (served, target) = started();
     let mut client = served.client(GET);
     let mut upstream = target.accept();
@@ -56,9 +59,78 @@ fn a_few_interim_responses_are_read_over_in_every_exchange_of_a_connection() {
         upstream.send(&HINTS.repeat(16));
         upstream.send(WHOLE);
         let answers = client.until_times("\r\n\r\nok", exchange);
-        assert!(!answers.contains("103"), "{answers}");
+        assert_eq!(
+            answers.matches("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n").count(),
+            16 * exchange
+        );
         client.send(GET);
     }
+}
+
+#[test]
+fn what_an_interim_response_says_of_the_connection_or_of_a_body_stays_here() {
+    let (served, target) = started();
+    let mut client = served.client(GET);
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n");
+    upstream.send("HTTP/1.1 103 Soon\r\nConnection: X, close\r\nX: y\r\nKeep-Alive: z\r\nContent-Length: 9\r\nA: b\r\n\r\n");
+    // at once, though nothing else is known yet
+    assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\na: b\r\n\r\n");
+    upstream.send(WHOLE);
+    assert!(behind_interims(&client.until("\r\n\r\nok")).starts_with("HTTP/1.1 200 "));
+    client.send(GET);
+    upstream.until_times("\r\n\r\n", 2);
+}
+
+/// hyper begins with the next request while the end of a response still waits for the socket, if the last of the request
+/// came only then.
+#[test]
+fn an_interim_response_never_comes_amid_the_response_before() {
+    let last = "GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+    /// Whether something comes in it or not, what the client gets must be in order.
+    const MOMENT: Duration = Duration::from_millis(50);
+    // one of these is little more than the sockets take
+    for length in (20..=48).map(|eighths| eighths << 17) {
+        let (served, target) = started();
+        let mut client = served.client("POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\n1");
+        let (said, goes_on) = mpsc::channel();
+        let upstream = thread::spawn(move || {
+            let mut upstream = target.accept();
+            upstream.until("\r\n\r\n1");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            upstream.send(&(head + &"x".repeat(length)));
+            let _ = said.send(());
+            if !upstream.continues_to("GET /last ") {
+                upstream = target.accept();
+                upstream.until("GET /last ");
+            }
+            upstream.send(&[HINTS, WHOLE].concat());
+            let _ = said.send(());
+        });
+        // what the sockets do not take whole comes only when some of it was read
+        let _ = goes_on.recv_timeout(MOMENT);
+        client.send(&["23", last].concat());
+        let _ = goes_on.recv_timeout(MOMENT);
+        let got = client.into_rest();
+        upstream.join().unwrap();
+        let (_, body) = got.split_once("\r\n\r\n").unwrap();
+        let (first, rest) = body.split_at(length);
+        assert_eq!(first.trim_matches('x'), "", "of {length} bytes");
+        let second = behind_interims(rest);
+        assert!(second.starts_with("HTTP/1.1 200 ") && second.ends_with("\r\n\r\nok"), "{length}: {rest}");
+    }
+}
+
+#[test]
+fn clients_of_http_1_0_get_no_interim_responses() {
+    let (served, target) = started();
+    let client = served.client("GET /x HTTP/1.0\r\nHost: a.example\r\n\r\n");
+    let mut upstream = target.accept();
+    upstream.until("\r\n\r\n");
+    upstream.send(&[HINTS, WHOLE].concat());
+    let got = client.into_rest();
+    assert!(got.starts_with("HTTP/1.0 200 ") || got.starts_with("HTTP/1.1 200 "), "{got}");
 }
 
 #[test]
@@ -133,8 +205,9 @@ fn a_head_may_come_byte_by_byte() {
     for byte in format!("\r\n{HINTS}{WHOLE}").chars() {
         upstream.send(&byte.to_string());
     }
-    let answer = client.until("\r\n\r\nok");
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let got = client.until("\r\n\r\nok");
+    assert!(got.starts_with("HTTP/1.1 103 "), "{got}");
+    assert!(behind_interims(&got).starts_with("HTTP/1.1 200 "), "{got}");
 }
 
 #[test]

@@ -128,7 +128,11 @@ impl Stream {
 
     // ---- the response
 
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        hear: &mut dyn FnMut(ResponseHead),
+    ) -> Poll<Result<ResponseHead, Failure>> {
         if let Poll::Ready(Err(error)) = self.upload.poll(cx) {
             return Poll::Ready(Err(error.into()));
         }
@@ -140,8 +144,10 @@ impl Stream {
             }
         };
         while let Some(interim) = ready!(response.poll_informational(cx)) {
-            interim.map_err(|error| failure(&error))?;
-            self.interim.count()?;
+            let (head, ()) = interim.map_err(|error| failure(&error))?.into_parts();
+            let mut head = ResponseHead { status: head.status, headers: head.headers };
+            clean_response(&mut head.headers, false).map_err(|_| Invalid("an ambiguous length"))?;
+            self.interim.came(head, hear)?;
         }
         let response = ready!(Pin::new(response).poll(cx)).map_err(|error| failure(&error))?;
         let (parts, body) = response.into_parts();

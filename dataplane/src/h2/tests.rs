@@ -1,6 +1,6 @@
 //! Exchanges with targets of HTTP/2 over real sockets: by the library's own server, and by frames that go wrong.
 
-use crate::test_support::{Peer, Served, Target, serve_table};
+use crate::test_support::{Peer, Served, Target, behind_interims, serve_table};
 use ::h2::server::SendResponse;
 use ::h2::{Reason, RecvStream, server};
 use bytes::Bytes;
@@ -310,7 +310,7 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = (u8, u32)> + '_ {
     })
 }
 
-/// What the client gets when the target says this to its request.
+/// The final response that the client gets when the target says this to its request.
 fn answer_to(said: &[u8]) -> String {
     let target = Target::new();
     let served = serve(&[target.address()], json!({}));
@@ -319,7 +319,7 @@ fn answer_to(said: &[u8]) -> String {
     peer.send_bytes(SETTINGS);
     until_request(&mut peer, 1);
     peer.send_bytes(said);
-    client.into_rest()
+    behind_interims(&client.into_rest()).to_owned()
 }
 
 #[test]
@@ -340,6 +340,22 @@ fn a_response_is_a_response_whatever_surrounds_it() {
         let answer = answer_to(&said);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
+}
+
+#[test]
+fn interim_responses_are_passed_on_at_once() {
+    let target = Target::new();
+    let served = serve(&[target.address()], json!({}));
+    let mut client = served.client(LAST);
+    let mut peer = target.accept();
+    peer.send_bytes(SETTINGS);
+    until_request(&mut peer, 1);
+    let interim = |status| [field(":status", status), field("link", "</a.css>")].concat();
+    peer.send_bytes(&headers(END_HEADERS, 1, &interim("100")));
+    peer.send_bytes(&headers(END_HEADERS, 1, &interim("103")));
+    assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
+    peer.send_bytes(&headers(END_STREAM | END_HEADERS, 1, &[OK]));
+    assert!(behind_interims(&client.into_rest()).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -44,13 +44,26 @@ impl Announced {
 pub(crate) struct Interim(u8);
 
 impl Interim {
-    /// One more. A target has use for a few: 100, 103, and 102 now and then.
+    /// One more, which the client hears unless it is 100: that the client has from us, if it has asked. A target has use
+    /// for a few: 103, and 102 now and then.
     ///
     /// # Errors
     /// It is the seventeenth.
-    pub(crate) fn count(&mut self) -> Result<(), Invalid> {
+    pub(crate) fn came(
+        &mut self,
+        mut head: ResponseHead,
+        hear: &mut dyn FnMut(ResponseHead),
+    ) -> Result<(), Invalid> {
         self.0 += 1;
-        if self.0 > 16 { Err(Invalid("more than 16 interim responses")) } else { Ok(()) }
+        if self.0 > 16 {
+            return Err(Invalid("more than 16 interim responses"));
+        }
+        if head.status != StatusCode::CONTINUE {
+            // there is no content (RFC 9110 §8.6)
+            head.headers.remove(header::CONTENT_LENGTH);
+            hear(head);
+        }
+        Ok(())
     }
 }
 

@@ -46,15 +46,16 @@ impl Connection {
         }
     }
 
-    /// The head of the final response, while the request goes out.
+    /// The head of the final response, while the request goes out; interim ones are for `hear`.
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         session: &Rc<Session>,
+        hear: &mut dyn FnMut(ResponseHead),
     ) -> Poll<Result<ResponseHead, Failure>> {
         match self {
-            Self::Http1(connection) => connection.poll_head(cx, session),
-            Self::Http2(stream) => stream.poll_head(cx),
+            Self::Http1(connection) => connection.poll_head(cx, session, hear),
+            Self::Http2(stream) => stream.poll_head(cx, hear),
         }
     }
 

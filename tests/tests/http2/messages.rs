@@ -11,7 +11,7 @@ use tests::client::frames::{PREFACE, code, flag, request};
 use tests::client::{Frame, FrameClient, RawClient, get, hpack};
 use tests::config;
 use tests::fleet::Fleet;
-use tests::upstream::{Upstream, full};
+use tests::upstream::{After, Upstream, full};
 use tests::wait::eventually;
 use tokio::io::AsyncWriteExt as _;
 
@@ -130,6 +130,21 @@ async fn limits_hold_and_tell_why() {
     assert_eq!(client.response(103).await.outcome(), "413 body_too_large");
     assert_eq!(client.get(105, "/h").await.outcome(), "200", "on the same connection");
     assert_eq!(range.upstream.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interim_responses_of_a_target_of_http_1_reach_the_stream() {
+    let said = "HTTP/1.1 103 Early Hints\r\nConnection: x-hop\r\nX-Hop: 1\r\nLink: </a.css>\r\n\r\n\
+                HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let upstream = Upstream::answering(said, After::KeepOpen).await;
+    let fleet = Fleet::start(1, |port| config::forward_all(port, upstream.address())).await;
+    let mut client = FrameClient::connect(fleet.address(0)).await;
+    client.frames(&[Frame::headers(1, flag::END_STREAM, &request("GET", "/h"))]).await;
+    let head = client.find("an interim response", |frame| frame.stream == 1).await;
+    let fields = [(":status", "103"), ("link", "</a.css>")];
+    assert_eq!(hpack::decode(&head.payload), fields.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let response = client.response(1).await;
+    assert_eq!((response.outcome().as_str(), response.body.as_slice()), ("200", &b"ok"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use crate::body::{Body, ClientBody, Continuation, StreamBody};
 use crate::connection::session::{Phase, Session};
 use crate::connection::tunnel::{self, Tunnel};
 use crate::proxy;
+use crate::target::ResponseHead;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -139,13 +140,19 @@ impl Asked {
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(answer) = self.answer.as_mut().poll(cx) {
+        let answered = self.answer.as_mut().poll(cx);
+        // an error is the end of the stream, which wakes this task
+        for ResponseHead { status, headers } in session.take_interims() {
+            let (mut interim, ()) = Response::new(()).into_parts();
+            (interim.status, interim.headers) = (status, headers);
+            let _ = respond.send_informational(Response::from_parts(interim, ()));
+        }
+        if let Poll::Ready(answer) = answered {
             return Poll::Ready(answer.ok().and_then(|response| self.begin(response, session, respond)));
         }
         if self.continuation.as_ref().is_some_and(Continuation::take) {
             let mut interim = Response::new(());
             *interim.status_mut() = StatusCode::CONTINUE;
-            // an error is the end of the stream, which wakes this task
             let _ = respond.send_informational(interim);
         }
         Poll::Pending
