@@ -144,6 +144,15 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends as much as the other end takes before it hangs up.
+    pub(crate) fn send_while_taken(&mut self, bytes: &[u8]) {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match self.stream.write_all(bytes) {
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {}
+            other => other.unwrap(),
+        }
+    }
+
     /// The same end for another thread, which has read nothing.
     pub(crate) fn also(&self) -> Self {
         Self { stream: self.stream.try_clone().unwrap(), read: Vec::new() }

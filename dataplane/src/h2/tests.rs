@@ -318,7 +318,8 @@ fn answer_to(said: &[u8]) -> String {
     let mut peer = target.accept();
     peer.send_bytes(SETTINGS);
     until_request(&mut peer, 1);
-    peer.send_bytes(said);
+    // what is no response ends the connection, maybe before it is whole
+    peer.send_while_taken(said);
     behind_interims(&client.into_rest()).to_owned()
 }
 
