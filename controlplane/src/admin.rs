@@ -1,5 +1,6 @@
 //! The operator's door: gatewayctl uses nothing else.
 
+use crate::access::Caller;
 use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Given, Handle, Origin, blocking};
 use crate::candidate::{Candidate, MAX_SOURCE_BYTES};
 use crate::mask::masked_source;
@@ -71,7 +72,9 @@ impl Admin for AdminService {
     type WatchRequestsStream = ReceiverStream<Result<v1::RequestsEvent, Status>>;
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<Events>, Status> {
+        let caller = caller(&request);
         let request = request.into_inner();
+        let request = v1::ApplyRequest { author: caller.unwrap_or(request.author), ..request };
         if request.source.len() > MAX_SOURCE_BYTES {
             let limit = MAX_SOURCE_BYTES / (1024 * 1024);
             return Err(Status::invalid_argument(format!("the config is larger than {limit} MiB")));
@@ -83,6 +86,7 @@ impl Admin for AdminService {
     }
 
     async fn undo(&self, request: Request<v1::UndoRequest>) -> Result<Response<Events>, Status> {
+        let caller = caller(&request);
         let v1::UndoRequest { to_version, author, timeout_ms } = request.into_inner();
         let (follower, events) = follower();
         let change = Change {
@@ -93,7 +97,7 @@ impl Admin for AdminService {
             dry_run: false,
             // that version was once wanted as it is
             allow_empty: true,
-            author,
+            author: caller.unwrap_or(author),
             note: String::new(),
             timeout: timeout(timeout_ms, DEFAULT_TIMEOUT),
             follower: Some(follower),
@@ -152,10 +156,12 @@ impl Admin for AdminService {
     }
 
     async fn order(&self, request: Request<v1::OrderRequest>) -> Result<Response<v1::OrderResponse>, Status> {
+        let caller = caller(&request);
         let v1::OrderRequest { order, author, timeout_ms } = request.into_inner();
         let order = order.and_then(read_order);
         let order =
             order.ok_or_else(|| Status::invalid_argument("an order that this build does not know"))?;
+        let author = caller.unwrap_or(author);
         let given = Given { order, author, timeout: timeout(timeout_ms, DEFAULT_TIMEOUT) };
         Ok(Response::new(self.actor.order(given).await?))
     }
@@ -187,6 +193,11 @@ impl Admin for AdminService {
         });
         Ok(Response::new(ReceiverStream::new(events)))
     }
+}
+
+/// By whose token: what a client says of itself is believed only where there are none.
+fn caller<T>(request: &Request<T>) -> Option<String> {
+    request.extensions().get().map(|Caller { name, .. }| name.clone())
 }
 
 fn read_order(order: v1::order_request::Order) -> Option<Order> {

@@ -1,11 +1,12 @@
 //! From settings to a running control plane: what is on the disk decides what the fleet is told first.
 
+use crate::access::{Access, Guard, handshakes};
 use crate::actor::{self, Handle, blocking};
 use crate::admin::AdminService;
 use crate::candidate::Candidate;
 use crate::discovery::DiscoveryService;
 use crate::fleet::Now;
-use crate::settings::{Settings, check_loopback};
+use crate::settings::Settings;
 use crate::source::{Published, Reading, WatchedFile};
 use crate::store::{RedbStore, Store, StoreError, StoredVersion};
 use crate::watcher::{self, WatcherHandle};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 /// A table of 10 000 routes has about 2 MiB; tonic's default limit is 4.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
@@ -33,7 +35,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// Why a start failed, where the exit code depends on it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address can be reached from elsewhere.
+    /// The address can be reached from elsewhere, by whoever wants to.
     #[error("{0}")]
     Exposed(String),
     /// The config is wrong and there is no earlier version to serve; the text is made for a terminal.
@@ -75,10 +77,12 @@ impl Bound {
 
 /// Starts the control plane. On return it listens and knows what the fleet is to run.
 pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
-    check_loopback(settings.listen).map_err(StartError::Exposed)?;
+    settings.access.check(settings.listen).map_err(StartError::Exposed)?;
     let dir = settings.state_dir()?;
     let file = WatchedFile::new(settings.config.clone());
     let opening = file.clone();
+    let asked = settings.access.clone();
+    let access = blocking(move || Access::read(&asked)).await?;
     // before the store is touched: a start that fails here must leave no first version behind
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -104,11 +108,12 @@ pub async fn start(settings: Settings) -> anyhow::Result<Bound> {
     let (observations, observed) = mpsc::channel(8);
     let watcher =
         Arc::new(watcher::spawn(file, &known, observations).context("cannot start the file watcher")?);
-    let mut tasks = vec![actor, tokio::spawn(pass_on(observed, handle.clone()))];
+    let following = tokio::spawn(access.clone().follow(stopped.clone()));
+    let mut tasks = vec![actor, tokio::spawn(pass_on(observed, handle.clone())), following];
     if beginning.changed_while_down {
         tasks.push(tokio::spawn(reread_after_grace(Arc::clone(&watcher), stopped.clone())));
     }
-    let server = tokio::spawn(serve(listener, handle, store, stopped).await);
+    let server = tokio::spawn(serve(listener, access, handle, store, stopped).await);
     tracing::info!(%address, version, "control plane ready");
     Ok(Bound { address, watcher, stop, tasks, server })
 }
@@ -232,6 +237,7 @@ async fn reread_after_grace(watcher: Arc<WatcherHandle>, mut stopped: watch::Rec
 
 async fn serve(
     listener: TcpListener,
+    access: Access,
     actor: Handle,
     store: Arc<dyn Store>,
     mut stopped: watch::Receiver<bool>,
@@ -250,16 +256,24 @@ async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors are generated with the code");
-    Server::builder()
+    let Access { identity, tokens } = access;
+    let router = Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .layer(ValidateRequestHeaderLayer::custom(Guard(tokens)))
         .add_service(health)
         .add_service(reflection)
         .add_service(discovery)
-        .add_service(admin)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .add_service(admin);
+    async move {
+        let stop = async move {
             // the sender gone means the same
             let _ = stopped.wait_for(|stop| *stop).await;
-        })
+        };
+        match identity {
+            None => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await,
+            Some(identity) => router.serve_with_incoming_shutdown(handshakes(listener, identity), stop).await,
+        }
+    }
 }

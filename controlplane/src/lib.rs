@@ -4,6 +4,7 @@
 //! Admin (gatewayctl) over gRPC. Everything that changes goes through one actor; what it decides is computed by a pure
 //! state machine (`rollout`).
 
+mod access;
 mod actor;
 mod admin;
 mod boot;
@@ -21,6 +22,7 @@ mod store;
 mod telemetry;
 mod watcher;
 
+pub use access::{AccessSettings, Role, token_entry};
 pub use boot::{Bound, StartError, start};
 pub use settings::Settings;
 pub use telemetry::{LogFormat, Telemetry, Traces};

@@ -50,6 +50,7 @@ use control_thread::ControlThread;
 use disk::Disk;
 use gateway::Gateway;
 use inherited::Inherited;
+use proto::access::Access;
 use status::Board;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -117,10 +118,14 @@ pub fn start(settings: Settings) -> anyhow::Result<Bound> {
     let listeners = Listeners::new(settings.bind, gateway.clone(), workers.clone(), worker_count)
         .inheriting(inherited.clone());
     let activation = Activation::new(gateway.clone(), listeners, disk, board.clone());
-    let control_plane = settings.control_plane;
+    let control_plane = Access { url: settings.control_plane, ca: settings.control_plane_ca };
+    if settings.token_file.is_some() {
+        control_plane.check_token_is_safe()?;
+    }
     let (halting, halt) = watch::channel(false);
     let control = Control {
         control_plane,
+        token_file: settings.token_file,
         identification,
         activation,
         gateway: gateway.clone(),

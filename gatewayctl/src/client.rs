@@ -1,9 +1,11 @@
 //! The channel to the control plane, and what its gRPC errors mean for the exit code.
 
 use crate::exit::{Exit, Failure};
+use proto::access::{Access, Bearer, Token};
 use proto::v1::admin_client::AdminClient;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Uri};
 use tonic::{Code, Request, Status};
 
 /// A table of 10 000 routes with its source is about 4 MiB, tonic's default limit.
@@ -14,19 +16,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A control plane that vanished without a word is noticed by an unanswered ping.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-pub type Admin = AdminClient<Channel>;
+pub type Admin = AdminClient<InterceptedService<Channel, Bearer>>;
+
+/// The way to a control plane, and who goes it.
+#[derive(Debug)]
+pub struct Way {
+    pub access: Access,
+    pub token: Option<Token>,
+}
 
 /// Connects now, so that an absent control plane is told before anything else is done.
-pub async fn connect(endpoint: &str) -> Result<Admin, Failure> {
-    let channel = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(|error| Failure::usage(format_args!("{endpoint}: {error}")).help("write http://host:port"))?
+pub async fn connect(Way { access, token }: Way) -> Result<Admin, Failure> {
+    if token.is_some() {
+        access.check_token_is_safe().map_err(Failure::usage)?;
+    }
+    let channel = access
+        .endpoint()
+        .map_err(Failure::usage)?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .connect()
         .await
-        .map_err(|error| unreachable(endpoint, &root_cause(&error)))?;
-    Ok(AdminClient::new(channel)
+        .map_err(|error| unreachable(&access.url, &root_cause(&error)))?;
+    Ok(AdminClient::with_interceptor(channel, Bearer(token))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES))
 }
@@ -38,7 +51,7 @@ pub fn question<T>(message: T) -> Request<T> {
     request
 }
 
-fn unreachable(endpoint: &str, cause: &str) -> Failure {
+fn unreachable(endpoint: &Uri, cause: &str) -> Failure {
     Failure::new(
         Exit::Unreachable,
         format_args!("the control plane at {endpoint} cannot be reached: {cause}"),
@@ -77,6 +90,9 @@ pub fn failure(status: Status) -> Failure {
         Exit::Unreachable => failure.help("the connection to the control plane broke; try again"),
         Exit::Unconfirmed => {
             failure.help("the control plane did not answer in time; see `gatewayctl rollout status`")
+        }
+        Exit::Unauthorized if status.code() == Code::Unauthenticated => {
+            failure.help("give your token with --token-file or GATEWAYCTL_TOKEN, or in the context")
         }
         Exit::Bug if status.code() == Code::Unimplemented => {
             failure.help("the control plane is of another version than this gatewayctl")

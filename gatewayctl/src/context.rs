@@ -1,7 +1,9 @@
 //! Which control plane a command speaks to: flag, environment, or a named context of the user's file.
 
+use crate::client::Way;
 use crate::exit::Failure;
 use etcetera::BaseStrategy as _;
+use proto::access::{Access, Token};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,10 @@ pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:9090";
 
 /// The variable that names a control plane for every command of a shell or CI job.
 pub const ENDPOINT_VARIABLE: &str = "GATEWAYCTL_ENDPOINT";
+/// The variable that names the file of authorities.
+pub const CA_VARIABLE: &str = "GATEWAYCTL_CA";
+/// The variable that holds the token itself.
+pub const TOKEN_VARIABLE: &str = "GATEWAYCTL_TOKEN";
 
 /// `$XDG_CONFIG_HOME/gatewayctl/config.yaml`.
 #[derive(Debug, Default, Deserialize)]
@@ -24,11 +30,17 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
-    /// `http://host:port` of the control plane.
+    /// `http://host:port` or `https://host:port` of the control plane.
     pub endpoint: String,
+    /// Authorities in PEM; like the next one as seen from the directory of this file.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Holds the token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
 }
 
 impl Contexts {
@@ -52,9 +64,9 @@ impl Contexts {
             .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
     }
 
-    fn endpoint_of(&self, name: &str) -> Result<String, Failure> {
+    fn named(&self, name: &str) -> Result<Context, Failure> {
         match self.contexts.get(name) {
-            Some(context) => Ok(context.endpoint.clone()),
+            Some(context) => Ok(context.clone()),
             None => Err(Failure::usage(format_args!("no context is named {name:?}")).help(self.known())),
         }
     }
@@ -75,44 +87,56 @@ fn path() -> Option<PathBuf> {
     Some(strategy.config_dir().join("gatewayctl").join("config.yaml"))
 }
 
-/// What the user said about where the control plane is.
+/// What the user said about where the control plane is, and who asks.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     pub endpoint: Option<String>,
     pub context: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
 }
 
 impl Wanted {
-    /// The endpoint to use: `--endpoint`, `--context`, the environment, the file's current context, the default.
-    pub fn resolve(&self) -> Result<String, Failure> {
-        let variable = std::env::var(ENDPOINT_VARIABLE).ok().filter(|value| !value.is_empty());
-        let endpoint = match (&self.endpoint, &self.context, variable) {
-            (Some(endpoint), _, _) => endpoint.clone(),
-            (None, Some(context), _) => Contexts::load()?.endpoint_of(context)?,
-            (None, None, Some(endpoint)) => endpoint,
+    /// The endpoint by `--endpoint`, `--context`, the environment, the file's current context, or the default; with
+    /// authorities and token by flag, by the environment, or of the context, if it is that which names the endpoint.
+    pub fn resolve(self) -> Result<Way, Failure> {
+        let context = match (self.endpoint, self.context, variable(ENDPOINT_VARIABLE)) {
+            (Some(endpoint), _, _) => Context { endpoint, ..Context::default() },
+            (None, Some(context), _) => Contexts::load()?.named(&context)?,
+            (None, None, Some(endpoint)) => Context { endpoint, ..Context::default() },
             (None, None, None) => current(&Contexts::load()?)?,
         };
-        normalize(&endpoint)
+        let beside = |file: PathBuf| path().map_or(file.clone(), |path| path.with_file_name(file));
+        let endpoint = normalize(&context.endpoint);
+        let url = Access::parse(&endpoint)
+            .map_err(|error| Failure::usage(format_args!("{}: {error}", context.endpoint)))?;
+        let ca = self.ca.or_else(|| variable(CA_VARIABLE).map(PathBuf::from)).or(context.ca.map(beside));
+        let token = match (self.token_file, variable(TOKEN_VARIABLE), context.token_file) {
+            (Some(file), _, _) => Some(Token::read(&file)),
+            (None, Some(token), _) => Some(Token::parse(&token)),
+            (None, None, Some(file)) => Some(Token::read(&beside(file))),
+            (None, None, None) => None,
+        };
+        let token = token.transpose().map_err(Failure::usage)?;
+        Ok(Way { access: Access { url, ca }, token })
     }
 }
 
-fn current(contexts: &Contexts) -> Result<String, Failure> {
+/// What is empty counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn current(contexts: &Contexts) -> Result<Context, Failure> {
     match &contexts.current {
-        Some(name) => contexts.endpoint_of(name),
-        None => Ok(DEFAULT_ENDPOINT.to_owned()),
+        Some(name) => contexts.named(name),
+        None => Ok(Context { endpoint: DEFAULT_ENDPOINT.to_owned(), ..Context::default() }),
     }
 }
 
 /// `host:port` is taken as `http://host:port`, which is what people type.
-fn normalize(endpoint: &str) -> Result<String, Failure> {
-    match endpoint.split_once("://") {
-        None => Ok(format!("http://{endpoint}")),
-        Some(("http", _)) => Ok(endpoint.to_owned()),
-        Some((scheme, _)) => {
-            Err(Failure::usage(format_args!("{endpoint}: the scheme {scheme} is not supported"))
-                .help("write http://host:port"))
-        }
-    }
+fn normalize(endpoint: &str) -> String {
+    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 
 #[cfg(test)]
@@ -127,14 +151,14 @@ mod tests {
     #[test]
     fn current_context_is_used_when_none_is_named() {
         let contexts = contexts("current: lab\ncontexts: {lab: {endpoint: 'http://lab:9090'}}");
-        assert_eq!(current(&contexts).unwrap(), "http://lab:9090");
-        assert_eq!(current(&Contexts::default()).unwrap(), DEFAULT_ENDPOINT);
+        assert_eq!(current(&contexts).unwrap().endpoint, "http://lab:9090");
+        assert_eq!(current(&Contexts::default()).unwrap().endpoint, DEFAULT_ENDPOINT);
     }
 
     #[test]
     fn unknown_context_lists_the_known_ones() {
         let failure =
-            contexts("contexts: {lab: {endpoint: x}, prod: {endpoint: y}}").endpoint_of("prdo").unwrap_err();
+            contexts("contexts: {lab: {endpoint: x}, prod: {endpoint: y}}").named("prdo").unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.help.unwrap().ends_with("has: lab, prod"));
     }
@@ -156,7 +180,7 @@ mod tests {
 
     #[test]
     fn scheme_may_be_left_out() {
-        assert_eq!(normalize("127.0.0.1:9090").unwrap(), "http://127.0.0.1:9090");
-        assert_eq!(normalize("https://gw:9090").unwrap_err().exit, Exit::Usage);
+        assert_eq!(normalize("127.0.0.1:9090"), "http://127.0.0.1:9090");
+        assert_eq!(normalize("https://gw:9090"), "https://gw:9090");
     }
 }

@@ -1,4 +1,8 @@
-//! The wire between control plane, data planes and gatewayctl: `gateway.v1` messages and services, generated.
+//! The wire between control plane, data planes and gatewayctl: `gateway.v1` messages and services, generated, and how the
+//! latter two reach the first.
+
+#[cfg(feature = "rpc")]
+pub mod access;
 
 /// `gateway.v1`, as written in `proto/gateway/v1/*.proto`.
 pub mod v1 {

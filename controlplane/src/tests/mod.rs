@@ -6,7 +6,7 @@ mod orders;
 mod questions;
 mod rollouts;
 
-use crate::{Bound, Settings, start};
+use crate::{AccessSettings, Bound, Settings, start};
 use data_plane::FakeDataPlane;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::{self, ApplyRequest, Finished, GetStatusRequest, InstanceState, rollout_event::Event};
@@ -43,6 +43,7 @@ fn settings(dir: &tempfile::TempDir) -> Settings {
         config: dir.path().join("gateway.yaml"),
         listen: "127.0.0.1:0".parse().expect("an address"),
         state_dir: Some(dir.path().join("state")),
+        access: AccessSettings::default(),
     }
 }
 

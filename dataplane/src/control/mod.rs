@@ -12,12 +12,14 @@ use crate::gateway::Gateway;
 use crate::status::Board;
 use crate::worker::Workers;
 use backoff::Backoff;
+use proto::access::{Access, Bearer, Token, Unusable};
 use proto::v1::Hello;
 use session::{Ended, Session};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tonic::transport::{Endpoint, Uri};
+use tonic::transport::Endpoint;
 
 /// A status at least this often, so that silence means something.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -56,7 +58,9 @@ pub struct Identification {
 /// The control task's all.
 pub struct Control {
     /// Whom to join.
-    pub control_plane: Uri,
+    pub control_plane: Access,
+    /// Where the token for that is, if one is wanted.
+    pub token_file: Option<PathBuf>,
     /// Who joins.
     pub identification: Identification,
     /// What commits change.
@@ -74,7 +78,6 @@ pub struct Control {
 impl Control {
     /// Runs until it is halted, and can be run again; else until the runtime ends.
     pub async fn run(mut self) -> Self {
-        let endpoint = endpoint(&self.control_plane);
         let mut backoff = Backoff::default();
         let mut reported = String::new();
         let metrics = Arc::clone(self.gateway.metrics());
@@ -82,7 +85,7 @@ impl Control {
             let begun = Instant::now();
             let mut halt = self.halt.clone();
             let joined = tokio::select! {
-                joined = Session::join(&endpoint, &mut self) => joined,
+                joined = Session::join(&mut self) => joined,
                 () = halted(&mut halt) => Err(Ended::Halted),
             };
             let ended = match joined {
@@ -112,10 +115,10 @@ impl Control {
     fn report(&self, ended: &Ended, wait: Duration, last: &mut String) {
         let (reason, retry_ms) = (ended.to_string(), wait.as_millis() as u64);
         if reason == *last {
-            tracing::debug!(control_plane = %self.control_plane, reason, retry_ms, "still no control plane");
+            tracing::debug!(control_plane = %self.control_plane.url, reason, retry_ms, "still no control plane");
             return;
         }
-        tracing::warn!(control_plane = %self.control_plane, reason, retry_ms, "no control plane, traffic goes on");
+        tracing::warn!(control_plane = %self.control_plane.url, reason, retry_ms, "no control plane, traffic goes on");
         *last = reason;
     }
 
@@ -146,15 +149,20 @@ async fn halted(halt: &mut watch::Receiver<bool>) {
     }
 }
 
-fn endpoint(control_plane: &Uri) -> Endpoint {
-    Endpoint::from(control_plane.clone())
+/// Also the token and the authorities as their files are now.
+fn door(control: &Control) -> Result<(Endpoint, Bearer), Unusable> {
+    let endpoint = control
+        .control_plane
+        .endpoint()?
         .connect_timeout(JOIN_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    let token = control.token_file.as_deref().map(Token::read).transpose()?;
+    Ok((endpoint, Bearer(token)))
 }
 
 #[cfg(test)]

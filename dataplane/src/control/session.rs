@@ -1,12 +1,13 @@
 //! One stream to the control plane, from the hello to the reason why it ended.
 
-use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY, halted};
+use super::{Control, JOIN_TIMEOUT, LOOK_EVERY, MAX_MESSAGE, STATUS_EVERY, door, halted};
 use crate::activation::{Committed, NotPrepared};
 use crate::clock;
 use crate::status::{self, Rates};
 use crate::telemetry::metrics::Meter;
 use crate::telemetry::taps::{self, Watching};
 use policy::diagnostic::Diagnostic;
+use proto::access::{Bearer, Unusable};
 use proto::v1::control_plane_message::Message as Order;
 use proto::v1::data_plane_message::Message as Fact;
 use proto::v1::discovery_client::DiscoveryClient;
@@ -20,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::codec::CompressionEncoding;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 /// Facts that the control plane has not taken yet; more, and it does not read.
@@ -39,6 +41,8 @@ pub(super) struct Session<'a> {
 /// Why a session is over. There is no good reason: a control plane never hangs up on purpose.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("no answer in {JOIN_TIMEOUT:?}")]
@@ -59,11 +63,13 @@ pub(super) enum Ended {
 
 impl<'a> Session<'a> {
     /// Says hello and waits to be taken in.
-    pub(super) async fn join(endpoint: &Endpoint, control: &'a mut Control) -> Result<Self, Ended> {
+    pub(super) async fn join(control: &'a mut Control) -> Result<Self, Ended> {
+        let (endpoint, bearer) = door(control)?;
         let (outbox, queue) = mpsc::channel(OUTBOX);
         send(&outbox, Fact::Hello(control.hello()))?;
-        let inbox = timeout(JOIN_TIMEOUT, join(endpoint, queue)).await.map_err(|_| Ended::NoAnswer)??;
-        tracing::info!(control_plane = %control.control_plane, "joined the control plane");
+        let inbox =
+            timeout(JOIN_TIMEOUT, join(&endpoint, bearer, queue)).await.map_err(|_| Ended::NoAnswer)??;
+        tracing::info!(control_plane = %control.control_plane.url, "joined the control plane");
         let watching = Watching::new(control.gateway.taps().clone());
         Ok(Self {
             control,
@@ -201,15 +207,16 @@ fn send(outbox: &mpsc::Sender<DataPlaneMessage>, fact: Fact) -> Result<(), Ended
 
 async fn join(
     endpoint: &Endpoint,
+    bearer: Bearer,
     queue: mpsc::Receiver<DataPlaneMessage>,
 ) -> Result<Streaming<ControlPlaneMessage>, Ended> {
     let channel = endpoint.connect().await.map_err(|e| Ended::Connect(root_cause(&e)))?;
-    let inbox = client(channel).join(ReceiverStream::new(queue)).await.map_err(Ended::Rpc)?;
+    let inbox = client(channel, bearer).join(ReceiverStream::new(queue)).await.map_err(Ended::Rpc)?;
     Ok(inbox.into_inner())
 }
 
-fn client(channel: Channel) -> DiscoveryClient<Channel> {
-    DiscoveryClient::new(channel)
+fn client(channel: Channel, bearer: Bearer) -> DiscoveryClient<InterceptedService<Channel, Bearer>> {
+    DiscoveryClient::with_interceptor(channel, bearer)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)

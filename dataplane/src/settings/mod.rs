@@ -6,6 +6,7 @@ pub(crate) use otel::OtelEnvironment;
 
 use clap::Args;
 use etcetera::BaseStrategy as _;
+use proto::access::{Access, Unusable};
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,14 @@ pub struct Settings {
         value_parser = control_plane_url
     )]
     pub control_plane: Uri,
+
+    /// Authorities (PEM) that the control plane's certificate must come from [default: those of this machine]
+    #[arg(long, value_name = "FILE", env = "GATEWAY_CONTROL_PLANE_CA")]
+    pub control_plane_ca: Option<PathBuf>,
+
+    /// Holds the token by which the control plane knows this instance; read again for each connection
+    #[arg(long, value_name = "FILE", env = "GATEWAY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 
     /// This instance's name, unique in the fleet [default: the host's name]
     #[arg(
@@ -146,17 +155,8 @@ pub fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn control_plane_url(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|e| format!("not a URL: {e}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(_)) => {}
-        (Some("http"), None) => return Err("the host is missing, write http://HOST:PORT".to_owned()),
-        _ => return Err("only http://HOST:PORT is supported".to_owned()),
-    }
-    if uri.path_and_query().is_some_and(|path| path != "/") {
-        return Err("it takes no path, write http://HOST:PORT".to_owned());
-    }
-    Ok(uri)
+fn control_plane_url(text: &str) -> Result<Uri, Unusable> {
+    Access::parse(text)
 }
 
 #[cfg(test)]

@@ -130,10 +130,10 @@ pub fn versions() -> Vec<CompletionCandidate> {
 
 /// Asks the control plane of the environment: the words typed so far are not parsed.
 fn ask<T, F: Future<Output = Option<T>>>(question: impl FnOnce(Admin) -> F) -> Option<T> {
-    let endpoint = Wanted::default().resolve().ok()?;
+    let way = Wanted::default().resolve().ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async {
-        let answer = async { question(client::connect(&endpoint).await.ok()?).await };
+        let answer = async { question(client::connect(way).await.ok()?).await };
         tokio::time::timeout(PATIENCE, answer).await.ok().flatten()
     })
 }

@@ -15,6 +15,7 @@ pub mod schema;
 pub mod status;
 pub mod tap;
 pub mod target;
+pub mod token;
 pub mod top;
 pub mod validate;
 pub mod why;
@@ -26,6 +27,7 @@ use crate::exit::{self, Exit, Failure};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::ArgValueCandidates;
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Operate the gateway: apply configs, see what every instance runs.
@@ -47,6 +49,12 @@ pub struct Global {
     /// Take the address from this context of $XDG_CONFIG_HOME/gatewayctl/config.yaml
     #[arg(long, global = true, value_name = "NAME", add = ArgValueCandidates::new(completion::contexts))]
     pub context: Option<String>,
+    /// Authorities (PEM) that the control plane's certificate must come from [env: GATEWAYCTL_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Holds your token, which GATEWAYCTL_TOKEN may give as well
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Colour the output; NO_COLOR is honoured
     #[arg(long, global = true, value_enum, default_value_t = ColorWhen::Auto, hide_possible_values = true, value_name = "auto|always|never")]
     pub color: ColorWhen,
@@ -55,11 +63,14 @@ pub struct Global {
 impl Global {
     /// Connects to the control plane that the user means.
     pub async fn connect(&self) -> Result<Admin, Failure> {
-        client::connect(&self.endpoint()?).await
-    }
-
-    pub fn endpoint(&self) -> Result<String, Failure> {
-        Wanted { endpoint: self.endpoint.clone(), context: self.context.clone() }.resolve()
+        let Self { endpoint, context, ca, token_file, .. } = self;
+        let wanted = Wanted {
+            endpoint: endpoint.clone(),
+            context: context.clone(),
+            ca: ca.clone(),
+            token_file: token_file.clone(),
+        };
+        client::connect(wanted.resolve()?).await
     }
 }
 
@@ -93,6 +104,8 @@ pub enum Command {
     Top(top::Top),
     /// Send the current version again to instances and wait for their acknowledgement
     Push(push::Push),
+    /// Make tokens for data planes and people, where the control plane wants them
+    Token(token::Token),
     /// Run control plane, one data plane and demo targets in this process
     Dev(dev::Dev),
     /// Print the completion script of a shell
@@ -105,6 +118,7 @@ impl Cli {
         match command {
             Command::Validate(validate) => validate.run(),
             Command::Schema(schema) => schema.run(),
+            Command::Token(token) => token.run(),
             Command::Dev(dev) => dev.run(),
             Command::Completion(completion) => completion.run(),
             Command::Apply(apply) => block_on(apply.run(&global)),

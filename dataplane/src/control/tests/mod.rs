@@ -21,6 +21,8 @@ use tonic::transport::Uri;
 fn start(control_plane: &Uri, state_dir: &Path) -> Bound {
     let settings = Settings {
         control_plane: control_plane.clone(),
+        control_plane_ca: None,
+        token_file: None,
         instance: "edge-1".parse().unwrap(),
         bind: Ipv4Addr::LOCALHOST.into(),
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -283,6 +285,8 @@ async fn the_state_directory_of_a_running_instance_is_refused() {
     let first = start(&nobody, dir.path());
     let settings = Settings {
         control_plane: nobody.clone(),
+        control_plane_ca: None,
+        token_file: None,
         instance: "edge-2".parse().unwrap(),
         bind: Ipv4Addr::LOCALHOST.into(),
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -113,6 +113,7 @@ impl Dev {
             config: place.config(),
             listen: self.listen,
             state_dir: Some(place.directory().join("controlplane")),
+            access: controlplane::AccessSettings::default(),
         }
     }
 
@@ -120,6 +121,8 @@ impl Dev {
         let bug = |error: &dyn std::fmt::Display| Failure::new(Exit::Bug, error);
         Ok(dataplane::Settings {
             control_plane: format!("http://{control_plane}").parse().map_err(|error| bug(&error))?,
+            control_plane_ca: None,
+            token_file: None,
             instance: INSTANCE.parse().map_err(|error| bug(&error))?,
             bind: LOOPBACK,
             admin: self.admin,
