@@ -56,7 +56,7 @@ pub async fn run<'a>(endpoint: &str, home: &Path, arguments: impl IntoIterator<I
         .env("NO_COLOR", "1")
         .current_dir(home)
         .stdin(Stdio::null());
-    for name in ["GATEWAY_ENDPOINT", "GATEWAYCTL_ENDPOINT", "GATEWAYCTL_TOKEN"] {
+    for name in ["GATEWAY_ENDPOINT", "GATEWAYCTL_ENDPOINT", "GATEWAYCTL_TOKEN", "GATEWAYCTL_CA"] {
         command.env_remove(name);
     }
     let line = format!("{command:?}");

@@ -2,9 +2,11 @@
 
 use crate::binaries::binary;
 use crate::ctl::{self, Output};
+use crate::guard::Guard;
 use crate::ports::{PortLease, lease, loopback};
 use crate::process::{Process, field};
 use crate::wait::eventually;
+use proto::access::{Access, Bearer, Token};
 use proto::v1::admin_client::AdminClient;
 use proto::v1::{GetStatusRequest, GetStatusResponse, InstanceState};
 use std::fs;
@@ -12,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 /// How a fleet is started.
@@ -23,11 +26,13 @@ pub struct Setup {
     pub workers: usize,
     /// Where the control plane sends the spans of rollouts.
     pub rollouts_to: Option<String>,
+    /// The control plane listens on all addresses, by TLS and with tokens.
+    pub guarded: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { data_planes: 1, workers: 2, rollouts_to: None }
+        Self { data_planes: 1, workers: 2, rollouts_to: None, guarded: false }
     }
 }
 
@@ -35,6 +40,7 @@ impl Default for Setup {
 #[derive(Debug)]
 pub struct Fleet {
     setup: Setup,
+    guard: Option<Guard>,
     control_plane: Option<Process>,
     data_planes: Vec<DataPlane>,
     control_port: PortLease,
@@ -59,12 +65,18 @@ impl Fleet {
 
     /// [`Fleet::start`] with more to say.
     pub async fn start_with(setup: Setup, config: impl FnOnce(u16) -> String) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let guard = match setup.guarded {
+            true => Some(Guard::new(directory.path().join("access")).await),
+            false => None,
+        };
         let mut fleet = Self {
+            guard,
             control_plane: None,
             data_planes: Vec::new(),
             control_port: lease(1),
             port: lease(setup.data_planes),
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            directory,
             setup,
         };
         fleet.write_config(&config(fleet.port.port));
@@ -119,7 +131,20 @@ impl Fleet {
 
     /// Runs `gatewayctl` against this control plane.
     pub async fn ctl<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Output {
-        ctl::run(&self.endpoint(), self.directory.path(), arguments).await
+        self.ctl_as("alice", arguments).await
+    }
+
+    /// The same by somebody else, where the control plane wants to know who it is.
+    pub async fn ctl_as<'a>(&self, who: &str, arguments: impl IntoIterator<Item = &'a str>) -> Output {
+        let access = self.guard.as_ref().map(|guard| guard.of_ctl(who));
+        let access: Vec<&str> = access.iter().flatten().map(String::as_str).collect();
+        let arguments: Vec<&str> = arguments.into_iter().collect();
+        ctl::run(&self.endpoint(), self.directory.path(), [access, arguments].concat()).await
+    }
+
+    /// What it takes to come in.
+    pub fn guard(&self) -> &Guard {
+        self.guard.as_ref().expect("a guarded control plane")
     }
 
     /// `gatewayctl apply` of a text, with more arguments.
@@ -132,12 +157,16 @@ impl Fleet {
 
     /// The control plane's URL.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.control_port.port)
+        let scheme = if self.guard.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.control_port.port)
     }
 
     /// A client of the Admin API.
-    pub async fn admin(&self) -> Result<AdminClient<Channel>, tonic::transport::Error> {
-        let client = AdminClient::connect(self.endpoint()).await?;
+    pub async fn admin(&self) -> anyhow::Result<AdminClient<InterceptedService<Channel, Bearer>>> {
+        let ca = self.guard.as_ref().map(Guard::ca);
+        let access = Access { url: Access::parse(&self.endpoint())?, ca };
+        let token = self.guard.as_ref().map(|guard| Token::read(&guard.token_file("alice"))).transpose()?;
+        let client = AdminClient::with_interceptor(access.endpoint()?.connect().await?, Bearer(token));
         Ok(client.max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20))
     }
 
@@ -210,10 +239,12 @@ impl Fleet {
     /// Starts the control plane, on the port and with the state it had before.
     pub async fn start_control_plane(&mut self) {
         let mut command = Command::new(binary("controlplane"));
+        let ip = if self.guard.is_some() { "0.0.0.0" } else { "127.0.0.1" };
         command
             .arg("--config")
             .arg(self.config_path())
-            .args(["--listen", &format!("127.0.0.1:{}", self.control_port.port)])
+            .args(["--listen", &format!("{ip}:{}", self.control_port.port)])
+            .args(self.guard.iter().flat_map(Guard::of_control_plane))
             .arg("--state-dir")
             .arg(self.directory.path().join("controlplane"));
         command.args(self.setup.rollouts_to.iter().flat_map(|to| ["--otlp-endpoint", to]));
@@ -250,6 +281,7 @@ impl Fleet {
         let mut command = Command::new(binary("dataplane"));
         command
             .args(["--control-plane", &self.endpoint(), "--instance", &name])
+            .args(self.guard.iter().flat_map(Guard::of_data_plane))
             .args(["--bind", &loopback(number).to_string(), "--admin", "127.0.0.1:0"])
             .args(["--workers", &workers.to_string()])
             .arg("--state-dir")

@@ -14,6 +14,7 @@ pub mod ctl;
 pub mod dns;
 pub mod drills;
 pub mod fleet;
+pub mod guard;
 pub mod load;
 pub mod peers;
 pub mod ports;
