@@ -196,7 +196,10 @@ impl Entry {
         }
         for (at, one) in of.tries.iter().enumerate() {
             if at > 0 {
-                mine.retries[outcome(one.ended)].add_one();
+                // a call that is tried again has failed, though its answer is a 200
+                let call_failed =
+                    of.grpc_status.is_some_and(|status| at + 1 < of.tries.len() || status.is_failure());
+                mine.retries[outcome(one.ended, call_failed)].add_one();
             }
             if one.ended != TryEnd::Abandoned
                 && let Some(Some(upstream)) = self.upstreams.get(of.backend)
@@ -211,9 +214,9 @@ impl Entry {
 /// The reason of `Rejection::RateLimited`.
 const RATE_LIMITED: &str = "rate_limited";
 
-fn outcome(ended: TryEnd) -> usize {
+fn outcome(ended: TryEnd, call_failed: bool) -> usize {
     match ended {
-        TryEnd::Status(status) if status < 500 => SUCCESS,
+        TryEnd::Status(status) if status < 500 && !call_failed => SUCCESS,
         TryEnd::Status(_) | TryEnd::Failed(_) => FAILURE,
         TryEnd::Abandoned => ABANDONED,
     }

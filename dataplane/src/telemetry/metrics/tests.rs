@@ -9,6 +9,7 @@ use crate::telemetry::{Try, TryEnd};
 use crate::test_support;
 use crate::worker::TableHandle;
 use policy::config::GatewayConfig;
+use policy::grpc::GrpcStatus;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -150,6 +151,24 @@ fn limits_and_retries_are_told_apart_by_what_came_of_them() {
     );
     let attempts = counted.samples("gateway_upstream_duration_seconds_count");
     assert_eq!(attempts, [r#"{upstream="a"} 9"#], "one that was abandoned says nothing of its target");
+}
+
+/// Calls answer with 200 whatever comes of them.
+#[test]
+fn a_retried_call_has_succeeded_only_if_its_status_says_so() {
+    let filters = json!([{"retry": {"max_retries": 3, "retry_on": ["unavailable"]}}]);
+    let counted = Counted::new(json!([route("a", filters)]), json!([]));
+    let table = counted.table();
+    let answered = attempt(TryEnd::Status(200), 1);
+    for (tries, status) in [
+        (vec![answered; 3], GrpcStatus::Ok),
+        (vec![answered; 2], GrpcStatus::Unavailable),
+        (vec![answered; 2], GrpcStatus::NotFound),
+    ] {
+        counted.tell(0, &table, "a", |of| (of.tries, of.grpc_status) = (&tries, Some(status)));
+    }
+    let retries = counted.samples("gateway_retries_total");
+    assert_eq!(retries[..2], [r#"{route="a",outcome="success"} 2"#, r#"{route="a",outcome="failure"} 2"#]);
 }
 
 #[test]
