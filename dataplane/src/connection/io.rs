@@ -99,21 +99,26 @@ impl ClientIo {
     /// Writes what the target has said before its final response. `between`: it may be said here, between two messages
     /// of hyper's. Where there was no such place before the final response, nobody needs it any more.
     fn poll_interims(&mut self, cx: &mut Context<'_>, between: bool) -> Poll<io::Result<()>> {
-        if self.session.has_interims() && (between || !self.session.awaits_response()) {
-            let heads = self.session.take_interims();
+        loop {
+            while !self.interim.is_empty() {
+                let polled = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+                self.session.write_blocked(polled.is_pending());
+                match ready!(polled)? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => self.interim.advance(written),
+                }
+            }
+            if !self.session.has_interims() {
+                return Poll::Ready(Ok(()));
+            }
             if between {
-                self.interim = encode(&heads).into();
+                self.interim = encode(&self.session.take_interims()).into();
+            } else if self.session.awaits_response() {
+                return Poll::Ready(Ok(()));
+            } else {
+                drop(self.session.take_interims());
             }
         }
-        while !self.interim.is_empty() {
-            let polled = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
-            self.session.write_blocked(polled.is_pending());
-            match ready!(polled)? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.interim.advance(written),
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

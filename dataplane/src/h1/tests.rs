@@ -84,9 +84,9 @@ fn what_an_interim_response_says_of_the_connection_or_of_a_body_stays_here() {
 }
 
 /// hyper begins with the next request while the end of a response still waits for the socket, if the last of the request
-/// came only then.
+/// came only then; and a second interim response came into the first where that waited for the socket.
 #[test]
-fn an_interim_response_never_comes_amid_the_response_before() {
+fn an_interim_response_never_comes_amid_another_response() {
     let last = "GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
     /// Whether something comes in it or not, what the client gets must be in order.
     const MOMENT: Duration = Duration::from_millis(50);
@@ -95,6 +95,9 @@ fn an_interim_response_never_comes_amid_the_response_before() {
         let (served, target) = started();
         let mut client = served.client("POST /x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\n1");
         let (said, goes_on) = mpsc::channel();
+        let (_never, pause) = mpsc::channel::<()>();
+        let link = "<".repeat(60_000);
+        let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: {link}\r\n\r\n");
         let upstream = thread::spawn(move || {
             let mut upstream = target.accept();
             upstream.until("\r\n\r\n1");
@@ -105,7 +108,12 @@ fn an_interim_response_never_comes_amid_the_response_before() {
                 upstream = target.accept();
                 upstream.until("GET /last ");
             }
-            upstream.send(&[HINTS, WHOLE].concat());
+            for _ in 0..6 {
+                upstream.send(&format!("HTTP/1.1 103 Soon\r\nLink: {link}\r\n\r\n"));
+                // most likely the gateway takes them one by one
+                let _ = pause.recv_timeout(MOMENT / 10);
+            }
+            upstream.send(WHOLE);
             let _ = said.send(());
         });
         // what the sockets do not take whole comes only when some of it was read
@@ -117,8 +125,9 @@ fn an_interim_response_never_comes_amid_the_response_before() {
         let (_, body) = got.split_once("\r\n\r\n").unwrap();
         let (first, rest) = body.split_at(length);
         assert_eq!(first.trim_matches('x'), "", "of {length} bytes");
-        let second = behind_interims(rest);
-        assert!(second.starts_with("HTTP/1.1 200 ") && second.ends_with("\r\n\r\nok"), "{length}: {rest}");
+        let second = rest.trim_start_matches(&hints);
+        let start = second.get(..40).unwrap_or(second);
+        assert!(second.starts_with("HTTP/1.1 200 ") && second.ends_with("\r\n\r\nok"), "{length}: {start}");
     }
 }
 

@@ -145,6 +145,10 @@ impl Stream {
         };
         while let Some(interim) = ready!(response.poll_informational(cx)) {
             let (head, ()) = interim.map_err(|error| failure(&error))?.into_parts();
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                // RFC 9113 §8.6
+                return Poll::Ready(Err(Invalid("101 in HTTP/2").into()));
+            }
             let mut head = ResponseHead { status: head.status, headers: head.headers };
             clean_response(&mut head.headers, false).map_err(|_| Invalid("an ambiguous length"))?;
             self.interim.came(head, hear)?;

@@ -375,6 +375,8 @@ fn what_is_no_response_is_a_502() {
         head(&field("content-length", "+2")),
         headers(END_STREAM | END_HEADERS, 1, &field("a", "b")),
         headers(END_HEADERS, 1, &field(":status", "103")).repeat(17),
+        [headers(END_HEADERS, 1, &field(":status", "101")), headers(END_STREAM | END_HEADERS, 1, &[OK])]
+            .concat(),
         // DATA without HEADERS
         frame(0, END_STREAM, 1, b"hello"),
         // a stream that was never opened
