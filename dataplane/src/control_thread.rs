@@ -8,6 +8,7 @@ use crate::health::HealthChecks;
 use crate::keys::KeyFetching;
 use crate::status::Board;
 use crate::takeover::{Door, Successor};
+use crate::telemetry::access_log::LAST_LINES;
 use crate::tls;
 use crate::worker::Workers;
 use std::future::pending;
@@ -24,9 +25,6 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// How long a collector may take over the spans of the requests that ended last.
 const LAST_SPANS: Duration = Duration::from_secs(5);
-
-/// How long an access log may take over the last lines.
-const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Everything that is not traffic: one thread, so that it cannot starve the workers.
 pub(crate) struct ControlThread {

@@ -13,7 +13,7 @@ use crate::h1::Flusher;
 use crate::listener::{ListenerId, ListenerState};
 use crate::pool::Pool;
 use crate::telemetry::WorkerTelemetry;
-use crate::telemetry::access_log::{Sink, WorkerLog};
+use crate::telemetry::access_log::{LAST_LINES, Sink, WorkerLog};
 use crate::telemetry::metrics::TableSeries;
 use arc_swap::{ArcSwapOption, Cache};
 use bytes::Bytes;
@@ -144,7 +144,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>)
             Command::Drain(deadline, done) => {
                 let drained = worker.drain(deadline).await;
                 // before anybody waits for the last line to be written
-                worker.telemetry.log.finish();
+                worker.telemetry.log.finish(LAST_LINES).await;
                 let _ = done.send(drained);
                 break;
             }
@@ -561,7 +561,7 @@ mod tests {
             assert_eq!(one.version, 7);
             logged.insert(id, (status.as_u16(), reason));
         }
-        worker.telemetry.log.finish();
+        worker.telemetry.log.finish(Duration::from_secs(20)).await;
         worker.gateway.access_log().finish(Duration::from_secs(20)).await;
         for line in std::fs::read_to_string(&log).unwrap().lines() {
             let line: Value = serde_json::from_str(line).unwrap();

@@ -25,6 +25,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+/// How long a worker, and then an output, may take over the last lines.
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(5);
 /// How often it is looked whether lines are lost.
 const LOOK: Duration = Duration::from_secs(1);
 

@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long a line waits for others at most.
 const TURN: Duration = Duration::from_millis(50);
@@ -101,11 +101,15 @@ impl WorkerLog {
         }
     }
 
-    /// Hands over everything that there is room for.
-    pub(crate) fn finish(&self) {
-        for sink in self.living() {
-            sink.hand_over();
-        }
+    /// Hands over everything, for at most so long. What is left then is dropped and counted.
+    pub(crate) async fn finish(&self, patience: Duration) {
+        let all = async {
+            for sink in self.living() {
+                sink.handed_over().await;
+            }
+        };
+        // those that had no room know it by themselves
+        let _ = timeout(patience, all).await;
     }
 
     fn living(&self) -> impl Iterator<Item = Rc<Sink>> {
@@ -143,9 +147,19 @@ impl Sink {
 
     /// Until a line more has room.
     pub(crate) async fn room(&self) {
+        self.until(Batches::have_room).await;
+    }
+
+    /// Until nothing is left here.
+    async fn handed_over(&self) {
+        self.until(Batches::hand_over).await;
+    }
+
+    /// Until the output has taken enough for this.
+    async fn until(&self, done: impl Fn(&mut Batches, &Output) -> bool) {
         loop {
             let written = self.output.shared().progress().notified();
-            if self.batches.borrow_mut().have_room(&self.output) {
+            if done(&mut self.batches.borrow_mut(), &self.output) {
                 return;
             }
             written.await;
