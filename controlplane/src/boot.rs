@@ -1,6 +1,6 @@
 //! From settings to a running control plane: what is on the disk decides what the fleet is told first.
 
-use crate::access::{Access, Guard, handshakes};
+use crate::access::{Access, Guard, connections};
 use crate::actor::{self, Handle, blocking};
 use crate::admin::AdminService;
 use crate::candidate::Candidate;
@@ -261,7 +261,7 @@ async fn serve(
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .layer(ValidateRequestHeaderLayer::custom(Guard(tokens)))
+        .layer(ValidateRequestHeaderLayer::custom(Guard::new(tokens)))
         .add_service(health)
         .add_service(reflection)
         .add_service(discovery)
@@ -273,7 +273,9 @@ async fn serve(
         };
         match identity {
             None => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await,
-            Some(identity) => router.serve_with_incoming_shutdown(handshakes(listener, identity), stop).await,
+            Some(identity) => {
+                router.serve_with_incoming_shutdown(connections(listener, identity), stop).await
+            }
         }
     }
 }

@@ -30,14 +30,15 @@ pub async fn connect(Way { access, token }: Way) -> Result<Admin, Failure> {
     if token.is_some() {
         access.check_token_is_safe().map_err(Failure::usage)?;
     }
-    let channel = access
+    let endpoint = access
         .endpoint()
         .map_err(Failure::usage)?
-        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .connect()
+        .keep_alive_timeout(KEEP_ALIVE);
+    // the timeout of an endpoint does not hold for the handshake of TLS
+    let channel = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect())
         .await
+        .map_err(|_| unreachable(&access.url, &format!("no answer in {CONNECT_TIMEOUT:?}")))?
         .map_err(|error| unreachable(&access.url, &root_cause(&error)))?;
     Ok(AdminClient::with_interceptor(channel, Bearer(token))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -30,7 +30,7 @@ pub struct Contexts {
     pub contexts: BTreeMap<String, Context>,
 }
 
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// `http://host:port` or `https://host:port` of the control plane.
@@ -97,28 +97,53 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The endpoint by `--endpoint`, `--context`, the environment, the file's current context, or the default; with
-    /// authorities and token by flag, by the environment, or of the context, if it is that which names the endpoint.
+    /// The endpoint by `--endpoint`, `--context`, the environment, the file's current context, or the default. Authorities
+    /// and token by flag; else of the context, if one was used: what the environment has may be meant for another control
+    /// plane; else of the environment.
     pub fn resolve(self) -> Result<Way, Failure> {
         let context = match (self.endpoint, self.context, variable(ENDPOINT_VARIABLE)) {
-            (Some(endpoint), _, _) => Context { endpoint, ..Context::default() },
-            (None, Some(context), _) => Contexts::load()?.named(&context)?,
-            (None, None, Some(endpoint)) => Context { endpoint, ..Context::default() },
+            (Some(endpoint), _, _) => Named::by_url(endpoint),
+            (None, Some(context), _) => Named::by_context(&Contexts::load()?, &context)?,
+            (None, None, Some(endpoint)) => Named::by_url(endpoint),
             (None, None, None) => current(&Contexts::load()?)?,
         };
-        let beside = |file: PathBuf| path().map_or(file.clone(), |path| path.with_file_name(file));
-        let endpoint = normalize(&context.endpoint);
-        let url = Access::parse(&endpoint)
-            .map_err(|error| Failure::usage(format_args!("{}: {error}", context.endpoint)))?;
-        let ca = self.ca.or_else(|| variable(CA_VARIABLE).map(PathBuf::from)).or(context.ca.map(beside));
-        let token = match (self.token_file, variable(TOKEN_VARIABLE), context.token_file) {
-            (Some(file), _, _) => Some(Token::read(&file)),
-            (None, Some(token), _) => Some(Token::parse(&token)),
-            (None, None, Some(file)) => Some(Token::read(&beside(file))),
-            (None, None, None) => None,
+        let Named { endpoint, ca, token_file, is_context } = context;
+        let url = Access::parse(&normalize(&endpoint))
+            .map_err(|error| Failure::usage(format_args!("{endpoint}: {error}")))?;
+        let of_environment = |name| if is_context { None } else { variable(name) };
+        // for every other control plane of the shell; this one may have no TLS
+        let of_shell = || of_environment(CA_VARIABLE).filter(|_| url.scheme_str() == Some("https"));
+        let ca = self.ca.or(ca).or_else(|| of_shell().map(PathBuf::from));
+        let token = match (self.token_file.or(token_file), of_environment(TOKEN_VARIABLE)) {
+            (Some(file), _) => Some(Token::read(&file).map_err(Failure::usage)?),
+            (None, Some(token)) => Some(
+                Token::parse(&token)
+                    .map_err(|error| Failure::usage(format_args!("{TOKEN_VARIABLE}: {error}")))?,
+            ),
+            (None, None) => None,
         };
-        let token = token.transpose().map_err(Failure::usage)?;
         Ok(Way { access: Access { url, ca }, token })
+    }
+}
+
+/// A control plane as it was named, and what belongs to it.
+struct Named {
+    endpoint: String,
+    ca: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    is_context: bool,
+}
+
+impl Named {
+    fn by_url(endpoint: String) -> Self {
+        Self { endpoint, ca: None, token_file: None, is_context: false }
+    }
+
+    fn by_context(contexts: &Contexts, name: &str) -> Result<Self, Failure> {
+        let Context { endpoint, ca, token_file } = contexts.named(name)?;
+        let beside = |file: PathBuf| path().map_or(file.clone(), |path| path.with_file_name(file));
+        let (ca, token_file) = (ca.map(beside), token_file.map(beside));
+        Ok(Self { endpoint, ca, token_file, is_context: true })
     }
 }
 
@@ -127,10 +152,10 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn current(contexts: &Contexts) -> Result<Context, Failure> {
+fn current(contexts: &Contexts) -> Result<Named, Failure> {
     match &contexts.current {
-        Some(name) => contexts.named(name),
-        None => Ok(Context { endpoint: DEFAULT_ENDPOINT.to_owned(), ..Context::default() }),
+        Some(name) => Named::by_context(contexts, name),
+        None => Ok(Named::by_url(DEFAULT_ENDPOINT.to_owned())),
     }
 }
 

@@ -60,7 +60,14 @@ impl Access {
                 return Err(Unusable(format!("{ca} is for TLS, and {url} is not: write https://")));
             }
             (None, true) => ClientTlsConfig::new().with_enabled_roots(),
-            (Some(ca), true) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+            (Some(ca), true) => {
+                let content = read(ca)?;
+                // tonic takes a file without any, and then trusts nobody
+                if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") {
+                    return Err(Unusable(format!("{} holds no certificate in PEM", ca.display())));
+                }
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(content))
+            }
         };
         endpoint.tls_config(tls).map_err(|error| Unusable(format!("TLS cannot be used: {error}")))
     }
@@ -172,6 +179,8 @@ mod tests {
     fn authorities_without_tls_are_a_mistake() {
         let misled = Access { ca: Some("ca.pem".into()), ..access("http://gateway:1") };
         assert!(misled.endpoint().unwrap_err().to_string().contains("write https://"));
+        let empty = Access { ca: Some("/dev/null".into()), ..access("https://gateway:1") };
+        assert_eq!(empty.endpoint().unwrap_err().to_string(), "/dev/null holds no certificate in PEM");
     }
 
     #[test]

@@ -18,6 +18,19 @@ pub struct Authority {
     directory: PathBuf,
 }
 
+/// Connects to whoever shows a certificate of the authority in a file; by ALPN these protocols.
+pub fn connector(authority: &Path, protocols: &[&str]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(authority).expect("a certificate");
+    roots.add(authority).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.expect("versions").with_root_certificates(roots);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config).into()
+}
+
 /// The files of a certificate.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -54,15 +67,7 @@ impl Authority {
 
     /// Connects to whoever shows a certificate that it has signed; by ALPN these protocols.
     pub fn connector(&self, protocols: &[&str]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        let own = CertificateDer::from_pem_file(self.file()).expect("its own certificate");
-        roots.add(own).expect("an authority");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.expect("versions").with_root_certificates(roots);
-        let mut config = builder.with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Arc::new(config).into()
+        connector(&self.file(), protocols)
     }
 
     /// A certificate for these DNS names, addresses and URIs, in `file.pem` and `file.key`.

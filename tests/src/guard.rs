@@ -57,6 +57,11 @@ impl Guard {
         self.directory.join("ca.pem")
     }
 
+    /// The key of the certificate.
+    pub fn key(&self) -> PathBuf {
+        self.directory.join("server.key")
+    }
+
     /// Where somebody's token is.
     pub fn token_file(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.token"))

@@ -1,14 +1,19 @@
 //! A control plane that other machines reach: TLS, tokens, and what each of them is good for.
 
+use proto::access::Access;
 use serde_json::Value;
 use std::process::Command;
+use tests::authority;
 use tests::binaries::binary;
 use tests::client::get;
 use tests::config;
 use tests::ctl;
 use tests::fleet::{Fleet, Setup};
 use tests::upstream::Upstream;
-use tests::wait::eventually;
+use tests::wait::{eventually, soon};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 async fn guarded(upstream: &Upstream) -> Fleet {
     let setup = Setup { guarded: true, ..Setup::default() };
@@ -57,6 +62,12 @@ async fn who_shows_no_token_or_trusts_nobody_is_told_what_is_missing() {
         refused.stderr.contains("wants a token") && refused.stderr.contains("GATEWAYCTL_TOKEN"),
         "{refused:?}"
     );
+    let access = Access { url: Access::parse(&fleet.endpoint()).expect("a URL"), ca: Some(ca.clone()) };
+    let channel = access.endpoint().expect("an endpoint").connect().await.expect("a connection");
+    HealthClient::new(channel)
+        .check(HealthCheckRequest::default())
+        .await
+        .expect("health is told to everybody");
     let refused = run(&fleet.endpoint(), &[]).await.exits(7);
     assert!(refused.stderr.contains("UnknownIssuer"), "{refused:?}");
     let [.., token] = fleet.guard().of_ctl("alice");
@@ -95,9 +106,18 @@ async fn renewed_files_are_in_force_and_broken_ones_are_not() {
     let guard = fleet.guard();
     let tokens = std::fs::read_to_string(guard.tokens()).expect("the tokens");
     guard.write_tokens("tokens: [{name: alice");
-    let told = |line: &str| line.contains("renewed files cannot be used").then_some(());
+    let told = |line: &str| line.contains("what=\"tokens\"").then_some(());
     fleet.control_plane().logged("that the tokens are broken", told).await;
     fleet.ctl(["status", "routes"]).await.exits(0);
+
+    // a key that is not that of the certificate
+    let key = fleet.guard().key();
+    let right = std::fs::read(&key).expect("the key");
+    std::fs::copy(fleet.guard().ca().with_extension("key"), &key).expect("another key");
+    let told = |line: &str| line.contains("certificate and key cannot be used").then_some(());
+    fleet.control_plane().logged("that the key is another's", told).await;
+    fleet.ctl(["status", "routes"]).await.exits(0);
+    std::fs::write(&key, right).expect("the right key");
 
     // alice's is taken away
     let without: String =
@@ -120,6 +140,26 @@ async fn renewed_files_are_in_force_and_broken_ones_are_not() {
     fleet.kill_control_plane();
     fleet.start_control_plane().await;
     fleet.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_does_not_stay() {
+    let upstream = Upstream::echo("target").await;
+    let fleet = guarded(&upstream).await;
+    let address = fleet.endpoint().replace("https://", "");
+    let connect = || async { TcpStream::connect(&address).await.expect("a connection") };
+    let (mut silent, idle) = (connect().await, connect().await);
+    let connector = authority::connector(&fleet.guard().ca(), &["h2"]);
+    let name = "localhost".try_into().expect("a name");
+    let mut idle = connector.connect(name, idle).await.expect("a handshake");
+    let (mut nothing, mut settings) = (Vec::new(), Vec::new());
+    // whether in good order or not
+    let _ = tokio::join!(
+        soon("the end of one that says nothing", silent.read_to_end(&mut nothing)),
+        soon("the end of one that asks for nothing", idle.read_to_end(&mut settings)),
+    );
+    fleet.ctl(["status", "instances", "-o", "name"]).await.exits(0);
+    assert_eq!(fleet.settled().await, 1, "the data plane is still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,8 +24,8 @@ pub(crate) struct Renewed<T> {
 #[derive(Debug)]
 struct Seen {
     contents: Vec<Vec<u8>>,
-    /// Why they are not what is in force.
-    fault: Option<String>,
+    /// Why they could not be read when last looked at.
+    unreadable: Option<String>,
 }
 
 impl<T: OfFiles> Renewed<T> {
@@ -34,7 +34,7 @@ impl<T: OfFiles> Renewed<T> {
     pub(crate) fn new(files: Vec<PathBuf>) -> anyhow::Result<Self> {
         let contents = contents(&files).map_err(anyhow::Error::msg)?;
         let first = read(&files, &contents).map_err(anyhow::Error::msg)?;
-        let seen = Mutex::new(Seen { contents, fault: None });
+        let seen = Mutex::new(Seen { contents, unreadable: None });
         Ok(Self { files, current: ArcSwap::from_pointee(first), seen })
     }
 
@@ -43,30 +43,35 @@ impl<T: OfFiles> Renewed<T> {
         self.current.load_full()
     }
 
-    /// Takes up what the files hold now, and says so; `what` they are.
+    /// Takes up what the files hold now, and says so; `what` they are. What is wrong is said once.
     pub(crate) fn look(&self, what: &str) {
         let mut seen = self.seen.lock();
-        let found = match contents(&self.files) {
-            Ok(contents) if contents == seen.contents => return,
-            Ok(contents) => {
-                let found = read(&self.files, &contents);
-                seen.contents = contents;
-                found
+        let contents = match contents(&self.files) {
+            Ok(contents) => contents,
+            Err(why) => {
+                if seen.unreadable.as_ref() != Some(&why) {
+                    tracing::error!(what, why, "files cannot be read: what they held is in force");
+                    seen.unreadable = Some(why);
+                }
+                return;
             }
-            Err(fault) => Err(fault),
         };
-        match found {
+        if seen.unreadable.take().is_some() {
+            tracing::info!(what, files = ?self.files, "files can be read again");
+        }
+        if contents == seen.contents {
+            return;
+        }
+        match read(&self.files, &contents) {
             Ok(new) => {
                 self.current.store(Arc::new(new));
-                seen.fault = None;
                 tracing::info!(what, files = ?self.files, "renewed files are in force");
             }
-            Err(fault) if seen.fault.as_ref() != Some(&fault) => {
-                tracing::error!(what, fault, "renewed files cannot be used: the last good ones are in force");
-                seen.fault = Some(fault);
+            Err(why) => {
+                tracing::error!(what, why, "renewed files cannot be used: the last good ones are in force");
             }
-            Err(_) => {}
         }
+        seen.contents = contents;
     }
 }
 

@@ -1,23 +1,34 @@
-//! The control plane's own certificate, and handshakes that hold nobody else up.
+//! The control plane's own certificate, and connections by TLS, of which no stranger holds many or any for long.
 
 use super::renewed::{OfFiles, Renewed};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
 
-/// A client that is not done by then is no client.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes at a time: far above what a fleet that comes back needs at once.
+/// A client that is not done by then is no client. Data planes wait a little longer, and then come again.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Handshakes at a time, far above what a fleet that comes back needs at once. One more ends the oldest.
 const HANDSHAKES: usize = 256;
+/// By then a call must have been admitted, or the connection ends.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an accept that failed, for lack of files most likely.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -55,52 +66,120 @@ impl fmt::Debug for Identity {
 }
 
 /// Clients that have shown that they speak TLS; ends when nobody takes them any more.
-pub(crate) fn handshakes(
+pub(crate) fn connections(
     listener: TcpListener,
     identity: Arc<Renewed<Identity>>,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+) -> ReceiverStream<io::Result<Connection>> {
     let (arrived, arrivals) = mpsc::channel(16);
     tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(HANDSHAKES));
+        let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let accepted = tokio::select! {
-                accepted = accept(&listener, &places) => accepted,
+                accepted = listener.accept() => accepted,
                 () = arrived.closed() => return,
             };
-            let Some((stream, place)) = accepted else { continue };
-            let acceptor = TlsAcceptor::from(Arc::clone(&identity.get().0));
-            let arrived = arrived.clone();
-            tokio::spawn(async move {
-                let peer = stream.peer_addr().ok();
-                let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
-                drop(place);
-                match shaken {
-                    // nobody takes it while the control plane ends
-                    Ok(Ok(stream)) => drop(arrived.send(Ok(stream)).await),
-                    Ok(Err(error)) => tracing::debug!(?peer, %error, "no TLS"),
-                    Err(_) => tracing::debug!(?peer, "no TLS in time"),
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    sleep(BREATH).await;
+                    continue;
                 }
-            });
+            };
+            if handshakes.len() >= HANDSHAKES {
+                handshakes.retain(|one| !one.is_finished());
+            }
+            if handshakes.len() >= HANDSHAKES
+                && let Some(oldest) = handshakes.pop_front()
+            {
+                oldest.abort();
+            }
+            let acceptor = TlsAcceptor::from(Arc::clone(&identity.get().0));
+            let handshake = tokio::spawn(shake(stream, acceptor, arrived.clone()));
+            handshakes.push_back(handshake.abort_handle());
         }
     });
     ReceiverStream::new(arrivals)
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // what is sent is a message, and whole
-            let _ = stream.set_nodelay(true);
-            Some((stream, place))
+async fn shake(stream: TcpStream, acceptor: TlsAcceptor, arrived: mpsc::Sender<io::Result<Connection>>) {
+    // what is sent is a message, and whole
+    let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().ok();
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        // nobody takes it while the control plane ends
+        Ok(Ok(stream)) => drop(arrived.send(Ok(Connection::new(stream, peer))).await),
+        Ok(Err(error)) => tracing::debug!(?peer, %error, "no TLS"),
+        Err(_) => tracing::debug!(?peer, "no TLS in time"),
+    }
+}
+
+/// Who is at the other end of a connection; in the extensions of its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    pub(crate) peer: Option<SocketAddr>,
+    admitted: Arc<AtomicBool>,
+}
+
+impl Visitor {
+    /// One of its calls was admitted: it may stay.
+    pub(super) fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection by TLS that ends if nothing is admitted on it.
+pub(crate) struct Connection {
+    stream: TlsStream<TcpStream>,
+    visitor: Visitor,
+    /// None once it may stay.
+    admission: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>, peer: Option<SocketAddr>) -> Self {
+        let visitor = Visitor { peer, admitted: Arc::default() };
+        Self { stream, visitor, admission: Some(Box::pin(sleep(ADMISSION_TIMEOUT))) }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Visitor;
+
+    fn connect_info(&self) -> Visitor {
+        self.visitor.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(admission) = &mut this.admission {
+            if this.visitor.admitted.load(Ordering::Relaxed) {
+                this.admission = None;
+            } else if admission.as_mut().poll(cx).is_ready() {
+                tracing::debug!(peer = ?this.visitor.peer, "nothing was admitted in time");
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
-        Err(error) => {
-            tracing::warn!(%error, "a connection was not accepted");
-            tokio::time::sleep(BREATH).await;
-            None
-        }
+        Pin::new(&mut this.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

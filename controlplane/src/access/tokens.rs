@@ -50,7 +50,8 @@ impl Role {
             "gateway.v1.Discovery" => self == Role::DataPlane,
             "gateway.v1.Admin" => self == Role::Operator || (self == Role::Viewer && READS.contains(&method)),
             // what services there are
-            _ => true,
+            "grpc.reflection.v1.ServerReflection" => self != Role::DataPlane,
+            _ => false,
         }
     }
 }
@@ -163,21 +164,24 @@ mod tests {
         let tokens = tokens(&format!("tokens:\n{}", all.concat())).unwrap();
         let admitted = |call: &str, token: &str| {
             let authorization = format!("Bearer {token}");
-            match tokens.admit(&format!("/gateway.v1.{call}"), Some(authorization.as_bytes())) {
+            match tokens.admit(&format!("/{call}"), Some(authorization.as_bytes())) {
                 Ok(caller) => caller.name,
                 Err(status) => format!("{:?}", status.code()),
             }
         };
         let denied = "PermissionDenied";
         for (call, data_plane, viewer, operator) in [
-            ("Discovery/Join", "edge", denied, denied),
-            ("Admin/GetStatus", denied, "wall", "alice"),
-            ("Admin/Ask", denied, "wall", "alice"),
-            ("Admin/Apply", denied, denied, "alice"),
-            ("Admin/Order", denied, denied, "alice"),
-            ("Admin/Undo", denied, denied, "alice"),
-            ("Admin/Push", denied, denied, "alice"),
-            ("Admin/OfALaterBuild", denied, denied, "alice"),
+            ("gateway.v1.Discovery/Join", "edge", denied, denied),
+            ("gateway.v1.Admin/GetStatus", denied, "wall", "alice"),
+            ("gateway.v1.Admin/Ask", denied, "wall", "alice"),
+            ("gateway.v1.Admin/Apply", denied, denied, "alice"),
+            ("gateway.v1.Admin/Order", denied, denied, "alice"),
+            ("gateway.v1.Admin/Undo", denied, denied, "alice"),
+            ("gateway.v1.Admin/Push", denied, denied, "alice"),
+            ("gateway.v1.Admin/OfALaterBuild", denied, denied, "alice"),
+            ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", denied, "wall", "alice"),
+            ("of.a.later.Build/Call", denied, denied, denied),
+            ("", denied, denied, denied),
         ] {
             let got = [admitted(call, "e"), admitted(call, "v"), admitted(call, "o")];
             assert_eq!(got, [data_plane, viewer, operator], "{call}");
