@@ -242,7 +242,7 @@ async fn serve(
     store: Arc<dyn Store>,
     mut stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = Result<(), tonic::transport::Error>> {
-    let discovery = DiscoveryServer::new(DiscoveryService::new(actor.clone()))
+    let discovery = DiscoveryServer::new(DiscoveryService::new(actor.clone(), access.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let admin = AdminServer::new(AdminService::new(actor, store))

@@ -1,6 +1,6 @@
 //! The data planes' door: one stream each, snapshots down, facts up.
 
-use crate::access::Visitor;
+use crate::access::{Access, Caller, Visitor};
 use crate::actor::{Handle, Outbox, Stopped};
 use crate::fleet::StreamId;
 use proto::v1::discovery_server::Discovery;
@@ -18,11 +18,12 @@ const MAX_INSTANCE_NAME: usize = 253;
 
 pub(crate) struct DiscoveryService {
     actor: Handle,
+    access: Access,
 }
 
 impl DiscoveryService {
-    pub(crate) fn new(actor: Handle) -> Self {
-        Self { actor }
+    pub(crate) fn new(actor: Handle, access: Access) -> Self {
+        Self { actor, access }
     }
 }
 
@@ -36,6 +37,7 @@ impl Discovery for DiscoveryService {
     ) -> Result<Response<Self::JoinStream>, Status> {
         let by_tls = request.extensions().get().and_then(|visitor: &Visitor| visitor.peer);
         let peer = request.remote_addr().or(by_tls).map(|address| address.to_string()).unwrap_or_default();
+        let caller: Option<Caller> = request.extensions().get().cloned();
         let mut inbound = request.into_inner();
         let hello = tokio::time::timeout(HELLO_TIMEOUT, hello(&mut inbound))
             .await
@@ -43,7 +45,17 @@ impl Discovery for DiscoveryService {
         let instance = hello.instance.clone();
         let (outbox, outgoing) = Outbox::new(OUTBOX);
         let stream = self.actor.join(hello, peer, outbox).await?;
-        tokio::spawn(listen(self.actor.clone(), instance, stream, inbound, outgoing.closed));
+        let listening = listen(self.actor.clone(), instance.clone(), stream, inbound, outgoing.closed);
+        let (actor, access) = (self.actor.clone(), self.access.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = listening => {}
+                () = access.taken_from(caller) => tracing::warn!(instance, "its token was taken away"),
+            }
+            actor.questions().left(&instance, stream);
+            // the actor has ended: there is no fleet to leave
+            let _ = actor.leave(instance, stream).await;
+        });
         Ok(Response::new(ReceiverStream::new(outgoing.messages)))
     }
 }
@@ -102,9 +114,6 @@ async fn listen(
             return;
         }
     }
-    actor.questions().left(&instance, stream);
-    // the actor has ended: there is no fleet to leave
-    let _ = actor.leave(instance, stream).await;
 }
 
 #[cfg(test)]

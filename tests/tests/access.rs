@@ -143,6 +143,19 @@ async fn renewed_files_are_in_force_and_broken_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_taken_away_ends_what_it_began() {
+    let upstream = Upstream::echo("target").await;
+    let mut fleet = guarded(&upstream).await;
+    let tokens = std::fs::read_to_string(fleet.guard().tokens()).expect("the tokens");
+    fleet.guard().write_tokens(&tokens.replace("data-plane", "viewer"));
+    let told = |line: &str| line.contains("its token was taken away").then_some(());
+    fleet.control_plane().logged("that the data plane was sent away", told).await;
+    let refused = |line: &str| line.contains("dp has the role viewer").then_some(());
+    fleet.data_plane(0).logged("that it may not come back", refused).await;
+    assert_eq!(get(fleet.address(0), "/").await.expect("an answer").status, 200, "traffic goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_does_not_stay() {
     let upstream = Upstream::echo("target").await;
     let fleet = guarded(&upstream).await;

@@ -105,6 +105,16 @@ impl Access {
         }
     }
 
+    /// Ends when the caller's token is taken away; never where there are no tokens.
+    pub(crate) async fn taken_from(&self, caller: Option<Caller>) {
+        let (Some(tokens), Some(caller)) = (&self.tokens, caller) else {
+            return std::future::pending().await;
+        };
+        while tokens.get().know(&caller) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn look(&self) {
         let Self { identity, tokens } = self.clone();
         let looked = tokio::task::spawn_blocking(move || {

@@ -18,6 +18,8 @@ const READS: [&str; 6] = ["WatchRollout", "GetConfig", "GetStatus", "ListVersion
 pub(crate) struct Caller {
     pub(crate) name: String,
     role: Role,
+    /// Of the token.
+    sha256: [u8; 32],
 }
 
 /// What somebody may.
@@ -95,7 +97,7 @@ impl OfFiles for Tokens {
             if name.is_empty() || name.chars().any(char::is_control) {
                 return Err(format!("{name:?} is no name"));
             }
-            if let Some(other) = known.insert(hash, Caller { name: name.clone(), role }) {
+            if let Some(other) = known.insert(hash, Caller { name: name.clone(), role, sha256: hash }) {
                 return Err(format!("{} and {name} have the same token", other.name));
             }
         }
@@ -115,6 +117,11 @@ fn digits(hex: &str) -> Option<[u8; 32]> {
 }
 
 impl Tokens {
+    /// Whether the caller's token is still good for the same.
+    pub(super) fn know(&self, caller: &Caller) -> bool {
+        self.0.get(&caller.sha256) == Some(caller)
+    }
+
     /// Who calls the method with this `Authorization`.
     ///
     /// # Errors
@@ -135,7 +142,7 @@ impl Tokens {
         if caller.role.may(method) {
             return Ok(caller.clone());
         }
-        let Caller { name, role } = caller;
+        let Caller { name, role, .. } = caller;
         let call = method.rsplit('/').next().unwrap_or_default();
         Err(Status::permission_denied(format!("{name} has the role {role}, which may not call {call}")))
     }

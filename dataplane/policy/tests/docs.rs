@@ -121,7 +121,9 @@ fn sources(folder: &Path, text: &mut String) {
 fn every_promise_about_hostile_input_names_a_test() {
     let mut text = String::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    ["dataplane", "controlplane", "tests"].iter().for_each(|folder| sources(&root.join(folder), &mut text));
+    ["dataplane", "controlplane", "proto", "tests"]
+        .iter()
+        .for_each(|folder| sources(&root.join(folder), &mut text));
     let page = page("security.md");
     let promises: Vec<_> = rows(&page).filter(|row| row.len() == 3 && row[2].starts_with('`')).collect();
     assert!(promises.len() > 50, "{} promises", promises.len());
