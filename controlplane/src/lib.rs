@@ -24,7 +24,7 @@ mod watcher;
 
 pub use access::{AccessSettings, Role, token_entry};
 pub use boot::{Bound, StartError, start};
-pub use settings::Settings;
+pub use settings::{Arguments, Settings};
 pub use telemetry::{LogFormat, Telemetry, Traces};
 
 #[cfg(test)]

@@ -1,28 +1,13 @@
 //! The control plane's program: parse, start, wait for a signal.
 
-use clap::Parser;
-use controlplane::{Bound, Settings, StartError, Telemetry};
+use clap::Parser as _;
+use controlplane::{Arguments, Bound, Settings, StartError};
 use sd_notify::NotifyState;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// The control plane of mini-gateway: watches a config file, validates it and rolls it out to every data plane, all or
-/// nothing.
-///
-/// Exit codes: 0 stopped by a signal, 1 the start failed, 2 wrong usage, 3 the config is invalid and no earlier
-/// version can be served.
-#[derive(Debug, Parser)]
-#[command(name = "controlplane", version)]
-struct Arguments {
-    #[command(flatten)]
-    settings: Settings,
-
-    #[command(flatten)]
-    telemetry: Telemetry,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -1,10 +1,28 @@
 //! What the program is told at start: the watched file, where to listen, where to keep state.
 
 use crate::access::AccessSettings;
+use crate::telemetry::Telemetry;
 use anyhow::Context as _;
 use etcetera::BaseStrategy as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// The control plane of mini-gateway: watches a config file, validates it and rolls it out to every data plane, all or
+/// nothing.
+///
+/// Exit codes: 0 stopped by a signal, 1 the start failed, 2 wrong usage, 3 the config is invalid and no earlier
+/// version can be served.
+#[derive(Debug, clap::Parser)]
+#[command(name = "controlplane", version)]
+pub struct Arguments {
+    /// What it is to do.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// What it tells of itself.
+    #[command(flatten)]
+    pub telemetry: Telemetry,
+}
 
 /// The control plane's flags and their environment twins.
 #[derive(Debug, Clone, clap::Args)]

@@ -39,7 +39,7 @@ mod test_support;
 mod tls;
 mod worker;
 
-pub use settings::{BadInstanceName, InstanceName, Settings, available_cores};
+pub use settings::{Arguments, BadInstanceName, InstanceName, LogFormat, Settings, available_cores};
 
 use activation::Activation;
 use activation::listeners::Listeners;

@@ -1,8 +1,8 @@
 //! The `dataplane` program: parse, start, wait for the signal, drain.
 
-use clap::{Parser, ValueEnum};
-use dataplane::Settings;
+use clap::Parser as _;
 use dataplane::signals::Signals;
+use dataplane::{Arguments, LogFormat, Settings};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -10,28 +10,10 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Serves traffic from the last committed config.
-#[derive(Debug, Parser)]
-#[command(name = "dataplane", version)]
-struct Cli {
-    #[command(flatten)]
-    settings: Settings,
-
-    /// How log lines on stderr look; RUST_LOG says which ones there are
-    #[arg(long, value_enum, env = "GATEWAY_LOG_FORMAT", default_value = "text")]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_logging(cli.log_format);
-    match run(cli.settings) {
+    let Arguments { settings, log_format } = Arguments::parse();
+    start_logging(log_format);
+    match run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the data plane cannot run");

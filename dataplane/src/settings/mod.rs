@@ -4,7 +4,7 @@ mod otel;
 
 pub(crate) use otel::OtelEnvironment;
 
-use clap::Args;
+use clap::{Args, Parser, ValueEnum};
 use etcetera::BaseStrategy as _;
 use proto::access::{Access, Unusable};
 use std::ffi::OsString;
@@ -14,6 +14,30 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use tonic::transport::Uri;
+
+/// The data plane of mini-gateway: serves traffic from the last committed config.
+///
+/// Exit codes: 0 stopped by a signal, or another process has taken over; 1 it cannot run; 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "dataplane", version)]
+pub struct Arguments {
+    /// What it is to do.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// How log lines on stderr look; RUST_LOG says which ones there are
+    #[arg(long, value_enum, env = "GATEWAY_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
 
 /// The flags of `dataplane`, each with a twin in the environment.
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,7 @@ pub mod dev;
 pub mod diff;
 pub mod explain;
 pub mod get;
+pub mod man;
 mod order;
 mod past;
 pub mod push;
@@ -110,6 +111,8 @@ pub enum Command {
     Dev(dev::Dev),
     /// Print the completion script of a shell
     Completion(completion::Completion),
+    /// Write the manual pages of all programs
+    Man(man::Man),
 }
 
 impl Cli {
@@ -121,6 +124,7 @@ impl Cli {
             Command::Token(token) => token.run(),
             Command::Dev(dev) => dev.run(),
             Command::Completion(completion) => completion.run(),
+            Command::Man(man) => man.run(),
             Command::Apply(apply) => block_on(apply.run(&global)),
             Command::Diff(diff) => block_on(diff.run(&global)),
             Command::Get(get) => block_on(get.run(&global)),

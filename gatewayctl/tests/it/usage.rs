@@ -103,6 +103,30 @@ fn completion_scripts_call_back() {
 }
 
 #[test]
+fn every_program_and_command_has_a_manual_page() {
+    let directory = tempfile::tempdir().unwrap();
+    gatewayctl(&["man"]).arg(directory.path()).assert().code(0).stdout("");
+    let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    let start = page("man1/gatewayctl.1");
+    assert!(start.contains("Exit codes:") && start.contains("GATEWAYCTL_ENDPOINT"), "{start}");
+    let help = gatewayctl(&["--help"]).assert().code(0).get_output().stdout.clone();
+    let help = String::from_utf8(help).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let names: Vec<_> = names.filter(|name| !name.is_empty() && *name != "help").collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(
+            page(&format!("man1/gatewayctl-{name}.1")).contains(&format!(".TH gatewayctl-{name} 1")),
+            "{name}"
+        );
+    }
+    assert!(page("man1/gatewayctl-rollout-undo.1").contains("undo"));
+    assert!(page("man8/controlplane.8").contains("GATEWAY_TLS_CERT"));
+    assert!(page("man8/dataplane.8").contains("GATEWAY_TOKEN_FILE"));
+}
+
+#[test]
 fn reader_that_goes_away_is_no_panic() {
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("gatewayctl"))
         .arg("schema")
