@@ -1,6 +1,6 @@
 //! The operator's door: gatewayctl uses nothing else.
 
-use crate::access::Caller;
+use crate::access::{Access, Caller};
 use crate::actor::{Change, Contents, DEFAULT_TIMEOUT, Follower, Given, Handle, Origin, blocking};
 use crate::candidate::{Candidate, MAX_SOURCE_BYTES};
 use crate::mask::masked_source;
@@ -26,13 +26,14 @@ pub(crate) struct AdminService {
     actor: Handle,
     /// For reading: every read sees one committed state, so it need not wait for the actor.
     store: Arc<dyn Store>,
+    access: Access,
 }
 
 type Events = Pin<Box<dyn Stream<Item = Result<RolloutEvent, Status>> + Send>>;
 
 impl AdminService {
-    pub(crate) fn new(actor: Handle, store: Arc<dyn Store>) -> Self {
-        Self { actor, store }
+    pub(crate) fn new(actor: Handle, store: Arc<dyn Store>, access: Access) -> Self {
+        Self { actor, store, access }
     }
 
     async fn read<T: Send + 'static>(
@@ -182,11 +183,16 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::WatchRequestsRequest>,
     ) -> Result<Response<Self::WatchRequestsStream>, Status> {
+        let caller: Option<Caller> = request.extensions().get().cloned();
         let v1::WatchRequestsRequest { tap, instance } = request.into_inner();
         let (watcher, events) = mpsc::channel(1);
-        let (actor, tap) = (self.actor.clone(), tap.unwrap_or_default());
+        let (actor, access, tap) = (self.actor.clone(), self.access.clone(), tap.unwrap_or_default());
         tokio::spawn(async move {
-            if let Err(status) = questions::watch(&actor, tap, instance, watcher.clone()).await {
+            let watched = tokio::select! {
+                watched = questions::watch(&actor, tap, instance, watcher.clone()) => watched,
+                () = access.taken_from(caller) => Err(Status::unauthenticated("the token was taken away")),
+            };
+            if let Err(status) = watched {
                 // the caller may have hung up
                 let _ = watcher.send(Err(status)).await;
             }

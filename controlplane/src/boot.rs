@@ -245,7 +245,7 @@ async fn serve(
     let discovery = DiscoveryServer::new(DiscoveryService::new(actor.clone(), access.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let admin = AdminServer::new(AdminService::new(actor, store))
+    let admin = AdminServer::new(AdminService::new(actor, store, access.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();

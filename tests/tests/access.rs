@@ -1,6 +1,8 @@
 //! A control plane that other machines reach: TLS, tokens, and what each of them is good for.
 
-use proto::access::Access;
+use proto::access::{Access, Bearer, Token};
+use proto::v1::WatchRequestsRequest;
+use proto::v1::admin_client::AdminClient;
 use serde_json::Value;
 use std::process::Command;
 use tests::authority;
@@ -11,13 +13,21 @@ use tests::ctl;
 use tests::fleet::{Fleet, Setup};
 use tests::upstream::Upstream;
 use tests::wait::{eventually, soon};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tonic::Code;
+use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 async fn guarded(upstream: &Upstream) -> Fleet {
     let setup = Setup { guarded: true, ..Setup::default() };
     Fleet::start_with(setup, |port| config::forward_all(port, upstream.address())).await
+}
+
+async fn channel(fleet: &Fleet) -> Channel {
+    let url = Access::parse(&fleet.endpoint()).expect("a URL");
+    let access = Access { url, ca: Some(fleet.guard().ca()) };
+    access.endpoint().expect("an endpoint").connect().await.expect("a connection")
 }
 
 async fn authors(fleet: &Fleet) -> Vec<Value> {
@@ -62,9 +72,7 @@ async fn who_shows_no_token_or_trusts_nobody_is_told_what_is_missing() {
         refused.stderr.contains("wants a token") && refused.stderr.contains("GATEWAYCTL_TOKEN"),
         "{refused:?}"
     );
-    let access = Access { url: Access::parse(&fleet.endpoint()).expect("a URL"), ca: Some(ca.clone()) };
-    let channel = access.endpoint().expect("an endpoint").connect().await.expect("a connection");
-    HealthClient::new(channel)
+    HealthClient::new(channel(&fleet).await)
         .check(HealthCheckRequest::default())
         .await
         .expect("health is told to everybody");
@@ -147,7 +155,21 @@ async fn a_token_that_is_taken_away_ends_what_it_began() {
     let upstream = Upstream::echo("target").await;
     let mut fleet = guarded(&upstream).await;
     let tokens = std::fs::read_to_string(fleet.guard().tokens()).expect("the tokens");
-    fleet.guard().write_tokens(&tokens.replace("data-plane", "viewer"));
+    let token = Token::read(&fleet.guard().token_file("wall")).expect("a token");
+    let mut wall = AdminClient::with_interceptor(channel(&fleet).await, Bearer(Some(token)));
+    let watching = wall.watch_requests(WatchRequestsRequest::default()).await;
+    let mut events = watching.expect("a viewer may").into_inner();
+    fleet.guard().write_tokens(&tokens.replace("viewer", "operator").replace("data-plane", "viewer"));
+    let ended = soon("the end of what it watches", async {
+        loop {
+            match events.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break None,
+                Err(status) => break Some(status.code()),
+            }
+        }
+    });
+    assert_eq!(ended.await, Some(Code::Unauthenticated));
     let told = |line: &str| line.contains("its token was taken away").then_some(());
     fleet.control_plane().logged("that the data plane was sent away", told).await;
     let refused = |line: &str| line.contains("dp has the role viewer").then_some(());
@@ -161,15 +183,25 @@ async fn a_stranger_does_not_stay() {
     let fleet = guarded(&upstream).await;
     let address = fleet.endpoint().replace("https://", "");
     let connect = || async { TcpStream::connect(&address).await.expect("a connection") };
-    let (mut silent, idle) = (connect().await, connect().await);
+    let mut silent = connect().await;
     let connector = authority::connector(&fleet.guard().ca(), &["h2"]);
-    let name = "localhost".try_into().expect("a name");
-    let mut idle = connector.connect(name, idle).await.expect("a handshake");
+    let shake = async || {
+        let name = "localhost".try_into().expect("a name");
+        connector.connect(name, connect().await).await.expect("a handshake")
+    };
+    let (mut idle, mut deaf) = (shake().await, shake().await);
     let (mut nothing, mut settings) = (Vec::new(), Vec::new());
+    // pings whose answers it does not read
+    let pings = async {
+        let _ = deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong".repeat(1000);
+        while deaf.write_all(&ping).await.is_ok() {}
+    };
     // whether in good order or not
     let _ = tokio::join!(
         soon("the end of one that says nothing", silent.read_to_end(&mut nothing)),
         soon("the end of one that asks for nothing", idle.read_to_end(&mut settings)),
+        soon("the end of one that does not read", pings),
     );
     fleet.ctl(["status", "instances", "-o", "name"]).await.exits(0);
     assert_eq!(fleet.settled().await, 1, "the data plane is still there");

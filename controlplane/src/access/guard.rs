@@ -47,7 +47,7 @@ impl Guard {
         }
         let untold = std::mem::take(&mut refused.untold);
         refused.told = Some(Instant::now());
-        let method = method.get(..TOLD).unwrap_or(method);
+        let method = &method[..method.floor_char_boundary(TOLD)];
         let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         tracing::warn!(peer, method, code = ?status.code(), reason = status.message(), untold, "call refused");
     }

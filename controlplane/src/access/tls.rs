@@ -141,6 +141,18 @@ impl Connection {
         let visitor = Visitor { peer, admitted: Arc::default() };
         Self { stream, visitor, admission: Some(Box::pin(sleep(ADMISSION_TIMEOUT))) }
     }
+
+    /// Also where it is only written to: while a client does not take what it is sent, h2 does not read.
+    fn check_admission(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(admission) = &mut self.admission else { return Ok(()) };
+        if self.visitor.admitted.load(Ordering::Relaxed) {
+            self.admission = None;
+        } else if admission.as_mut().poll(cx).is_ready() {
+            tracing::debug!(peer = ?self.visitor.peer, "nothing was admitted in time");
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
 }
 
 impl Connected for Connection {
@@ -157,25 +169,19 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Some(admission) = &mut this.admission {
-            if this.visitor.admitted.load(Ordering::Relaxed) {
-                this.admission = None;
-            } else if admission.as_mut().poll(cx).is_ready() {
-                tracing::debug!(peer = ?this.visitor.peer, "nothing was admitted in time");
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-        }
-        Pin::new(&mut this.stream).poll_read(cx, into)
+        self.check_admission(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_admission(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, from)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_admission(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

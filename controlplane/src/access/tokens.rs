@@ -77,7 +77,9 @@ struct Entry {
 /// A line for the file's list, by which the token is known there.
 pub fn token_entry(name: &str, role: Role, token: &str) -> String {
     let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("  - {{name: {name:?}, role: {role}, sha256: {hash}}}")
+    // a string of JSON is one of YAML, whatever is in it
+    let name = serde_json::Value::from(name);
+    format!("  - {{name: {name}, role: {role}, sha256: {hash}}}")
 }
 
 /// Whom each token belongs to, by its SHA-256.
@@ -225,6 +227,10 @@ mod tests {
         ] {
             let refusal = tokens(&text).unwrap_err();
             assert!(refusal.contains(why), "{text}: {refusal}");
+        }
+        for name in ["Jose\u{301}", "a b\u{a0}", "o'Neill: {x}", "🦀"] {
+            let tokens = tokens(&format!("tokens:\n{}", entry(name, Role::Viewer, "t"))).unwrap();
+            assert!(tokens.0.values().all(|caller| caller.name == name), "{tokens:?}");
         }
         // nobody may anything
         assert!(tokens("tokens: []").is_ok());
