@@ -1,12 +1,12 @@
 //! The end of a client connection: a last answer where hyper gave none, then a close that does not destroy it.
 
+use super::head;
 use super::session::Session;
 use super::stream::ClientStream;
 use crate::exchange::Exchange;
 use bytes::BytesMut;
 use http::Response;
 use policy::rejection::Rejection;
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -57,18 +57,10 @@ pub(crate) async fn linger(mut stream: ClientStream) {
 
 /// An HTTP/1.1 response with `Connection: close`.
 fn serialize(response: &Response<String>) -> BytesMut {
-    let status = response.status();
-    let mut text = String::with_capacity(512);
-    // writing to a String cannot fail
-    let _ = write!(text, "HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or(""));
-    for (name, value) in response.headers() {
-        let _ = write!(text, "{name}: {}\r\n", value.to_str().unwrap_or(""));
-    }
-    let _ = write!(
-        text,
-        "content-length: {}\r\nconnection: close\r\n\r\n{}",
-        response.body().len(),
-        response.body()
-    );
-    BytesMut::from(text.as_str())
+    let body = response.body();
+    let mut bytes = Vec::with_capacity(512);
+    head::write(response.status(), response.headers(), &mut bytes);
+    let rest = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    bytes.extend_from_slice(rest.as_bytes());
+    BytesMut::from(&*bytes)
 }

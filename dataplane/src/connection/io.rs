@@ -1,9 +1,10 @@
 //! The client's connection as hyper sees it: notes when bytes come and when writing stalls, and keeps hyper from answering
 //! a broken head with words of its own.
 
-use super::interim::encode;
+use super::head;
 use super::session::Session;
 use super::stream::ClientStream;
+use crate::target::ResponseHead;
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -112,7 +113,7 @@ impl ClientIo {
                 return Poll::Ready(Ok(()));
             }
             if between {
-                self.interim = encode(&self.session.take_interims()).into();
+                self.interim = encode(&self.session.take_interims());
             } else if self.session.awaits_response() {
                 return Poll::Ready(Ok(()));
             } else {
@@ -120,6 +121,15 @@ impl ClientIo {
             }
         }
     }
+}
+
+fn encode(heads: &[ResponseHead]) -> Bytes {
+    let mut bytes = Vec::new();
+    for ResponseHead { status, headers } in heads {
+        head::write(*status, headers, &mut bytes);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.into()
 }
 
 impl Read for ClientIo {

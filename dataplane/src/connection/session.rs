@@ -6,7 +6,6 @@
 
 use crate::connection::boundary::{Boundary, Extent};
 use crate::connection::client::Client;
-use crate::connection::interim::Interims;
 use crate::connection::tunnel::Tunnel;
 use crate::exchange::Exchange;
 use crate::target::ResponseHead;
@@ -101,7 +100,8 @@ pub(crate) struct Session {
     swallowed: Cell<Option<u16>>,
     /// The connection must not be drained lazily: it ends after a refusal with bytes unread.
     linger: Cell<bool>,
-    interims: Interims,
+    /// What the target has said before its final response, and the client has not been told yet; the first one first.
+    interims: RefCell<Vec<ResponseHead>>,
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Since when.
     closing: Cell<Option<Instant>>,
@@ -146,7 +146,7 @@ impl Session {
             unflushed: Cell::new(false),
             swallowed: Cell::new(None),
             linger: Cell::new(false),
-            interims: Interims::default(),
+            interims: RefCell::default(),
             tunnel: RefCell::new(None),
             closing: Cell::new(None),
             fresh: Cell::new(true),
@@ -342,14 +342,13 @@ impl Session {
 
     /// The target has said something before its final response, which the client is to hear.
     pub(crate) fn interim_came(&self, head: ResponseHead) {
-        self.interims.add(head);
+        self.interims.borrow_mut().push(head);
     }
 
     pub(super) fn has_interims(&self) -> bool {
-        !self.interims.is_empty()
+        !self.interims.borrow().is_empty()
     }
 
-    /// What the client has not been told yet.
     pub(super) fn take_interims(&self) -> Vec<ResponseHead> {
         self.interims.take()
     }

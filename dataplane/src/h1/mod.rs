@@ -11,6 +11,7 @@ mod request;
 mod response;
 mod wire;
 
+pub(crate) use request::write_field;
 pub(crate) use wire::Flusher;
 
 use crate::body::RequestBody;

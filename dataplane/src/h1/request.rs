@@ -51,7 +51,8 @@ impl RequestHead<'_> {
     }
 }
 
-fn write_field(name: &str, value: &HeaderValue, out: &mut Vec<u8>) {
+/// One line of a head.
+pub(crate) fn write_field(name: &str, value: &HeaderValue, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

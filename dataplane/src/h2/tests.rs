@@ -310,14 +310,20 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = (u8, u32)> + '_ {
     })
 }
 
-/// The final response that the client gets when the target says this to its request.
-fn answer_to(said: &[u8]) -> String {
+/// A client whose request is its last, and its target, which has the request's head.
+fn asked() -> ((Served, Target), Peer, Peer) {
     let target = Target::new();
     let served = serve(&[target.address()], json!({}));
     let client = served.client(LAST);
     let mut peer = target.accept();
     peer.send_bytes(SETTINGS);
     until_request(&mut peer, 1);
+    ((served, target), client, peer)
+}
+
+/// The final response that the client gets when the target says this to its request.
+fn answer_to(said: &[u8]) -> String {
+    let (_alive, client, mut peer) = asked();
     // what is no response ends the connection, maybe before it is whole
     peer.send_while_taken(said);
     behind_interims(&client.into_rest()).to_owned()
@@ -345,12 +351,7 @@ fn a_response_is_a_response_whatever_surrounds_it() {
 
 #[test]
 fn interim_responses_are_passed_on_at_once() {
-    let target = Target::new();
-    let served = serve(&[target.address()], json!({}));
-    let mut client = served.client(LAST);
-    let mut peer = target.accept();
-    peer.send_bytes(SETTINGS);
-    until_request(&mut peer, 1);
+    let (_alive, mut client, mut peer) = asked();
     let interim = |status| [field(":status", status), field("link", "</a.css>")].concat();
     peer.send_bytes(&headers(END_HEADERS, 1, &interim("100")));
     peer.send_bytes(&headers(END_HEADERS, 1, &interim("103")));
@@ -396,12 +397,7 @@ fn what_is_no_response_is_a_502() {
 
 #[test]
 fn a_body_that_is_not_as_long_as_it_says_is_broken_off() {
-    let target = Target::new();
-    let served = serve(&[target.address()], json!({}));
-    let mut client = served.client(LAST);
-    let mut peer = target.accept();
-    peer.send_bytes(SETTINGS);
-    until_request(&mut peer, 1);
+    let (_alive, mut client, mut peer) = asked();
     peer.send_bytes(&headers(END_HEADERS, 1, &[&[OK][..], &field("content-length", "10")].concat()));
     client.until("content-length: 10\r\n");
     peer.send_bytes(&frame(0, END_STREAM, 1, b"short"));
@@ -475,12 +471,7 @@ fn a_connection_that_goes_away_finishes_what_it_has_begun() {
 
 #[test]
 fn a_connection_that_breaks_before_the_response_is_a_502() {
-    let target = Target::new();
-    let served = serve(&[target.address()], json!({}));
-    let client = served.client(LAST);
-    let mut peer = target.accept();
-    peer.send_bytes(SETTINGS);
-    until_request(&mut peer, 1);
+    let (_alive, client, peer) = asked();
     drop(peer);
     let answer = client.into_rest();
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("upstream_reset"), "{answer}");

@@ -6,7 +6,7 @@ pub(crate) use otel::OtelEnvironment;
 
 use clap::{Args, Parser, ValueEnum};
 use etcetera::BaseStrategy as _;
-use proto::access::{Access, Unusable};
+use proto::access::Access;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +48,7 @@ pub struct Settings {
         value_name = "URL",
         env = "GATEWAY_CONTROL_PLANE",
         default_value = "http://127.0.0.1:9090",
-        value_parser = control_plane_url
+        value_parser = Access::parse
     )]
     pub control_plane: Uri,
 
@@ -177,10 +177,6 @@ fn default_state_parent(systemd: Option<OsString>) -> anyhow::Result<PathBuf> {
 /// Threads that serve traffic unless told otherwise.
 pub fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-fn control_plane_url(text: &str) -> Result<Uri, Unusable> {
-    Access::parse(text)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use policy::http2::{Bootstrap, HeadLimits, settle};
 use std::convert::Infallible;
@@ -141,19 +141,12 @@ impl Asked {
             return Poll::Ready(None);
         }
         let answered = self.answer.as_mut().poll(cx);
-        // an error is the end of the stream, which wakes this task
-        for ResponseHead { status, headers } in session.take_interims() {
-            let (mut interim, ()) = Response::new(()).into_parts();
-            (interim.status, interim.headers) = (status, headers);
-            let _ = respond.send_informational(Response::from_parts(interim, ()));
-        }
+        session.take_interims().into_iter().for_each(|interim| tell(interim, respond));
         if let Poll::Ready(answer) = answered {
             return Poll::Ready(answer.ok().and_then(|response| self.begin(response, session, respond)));
         }
         if self.continuation.as_ref().is_some_and(Continuation::take) {
-            let mut interim = Response::new(());
-            *interim.status_mut() = StatusCode::CONTINUE;
-            let _ = respond.send_informational(interim);
+            tell(ResponseHead { status: StatusCode::CONTINUE, headers: HeaderMap::new() }, respond);
         }
         Poll::Pending
     }
@@ -172,6 +165,14 @@ impl Asked {
         }
         Reply::begin(response, self.bodiless, session, respond).map(Answered::Reply)
     }
+}
+
+/// Sends an interim response.
+fn tell(ResponseHead { status, headers }: ResponseHead, respond: &mut SendResponse<Bytes>) {
+    let mut interim = Response::new(());
+    (*interim.status_mut(), *interim.headers_mut()) = (status, headers);
+    // an error is the end of the stream, which wakes its task
+    let _ = respond.send_informational(interim);
 }
 
 /// Tells the client that the tunnel is there; `None` when it is gone.
