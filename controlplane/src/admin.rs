@@ -183,7 +183,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::WatchRequestsRequest>,
     ) -> Result<Response<Self::WatchRequestsStream>, Status> {
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let caller = Caller::of(&request);
         let v1::WatchRequestsRequest { tap, instance } = request.into_inner();
         let (watcher, events) = mpsc::channel(1);
         let (actor, access, tap) = (self.actor.clone(), self.access.clone(), tap.unwrap_or_default());
@@ -203,7 +203,7 @@ impl Admin for AdminService {
 
 /// By whose token: what a client says of itself is believed only where there are none.
 fn caller<T>(request: &Request<T>) -> Option<String> {
-    request.extensions().get().map(|Caller { name, .. }| name.clone())
+    Caller::of(request).map(|caller| caller.name)
 }
 
 fn read_order(order: v1::order_request::Order) -> Option<Order> {

@@ -1,6 +1,6 @@
 //! The data planes' door: one stream each, snapshots down, facts up.
 
-use crate::access::{Access, Caller, Visitor};
+use crate::access::{Access, Caller, peer};
 use crate::actor::{Handle, Outbox, Stopped};
 use crate::fleet::StreamId;
 use proto::v1::discovery_server::Discovery;
@@ -35,9 +35,8 @@ impl Discovery for DiscoveryService {
         &self,
         request: Request<Streaming<DataPlaneMessage>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
-        let by_tls = request.extensions().get().and_then(|visitor: &Visitor| visitor.peer);
-        let peer = request.remote_addr().or(by_tls).map(|address| address.to_string()).unwrap_or_default();
-        let caller: Option<Caller> = request.extensions().get().cloned();
+        let peer = peer(request.extensions()).map_or_else(String::new, |address| address.to_string());
+        let caller = Caller::of(&request);
         let mut inbound = request.into_inner();
         let hello = tokio::time::timeout(HELLO_TIMEOUT, hello(&mut inbound))
             .await

@@ -1,7 +1,7 @@
 //! Stands before every service: no call without a token of its file.
 
 use super::renewed::Renewed;
-use super::tls::Visitor;
+use super::tls::{Visitor, peer};
 use super::tokens::Tokens;
 use http::{Request, Response, header};
 use parking_lot::Mutex;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tower_http::validate_request::ValidateRequest;
 
 /// Health is told to everybody: balancers and supervisors ask without a token.
@@ -59,7 +58,6 @@ impl<B> ValidateRequest<B> for Guard {
     /// Who asks is in the extensions of the request behind it.
     fn validate(&mut self, request: &mut Request<B>) -> Result<(), Response<Body>> {
         let method = request.uri().path();
-        let visitor = request.extensions().get::<Visitor>().cloned();
         if let Some(tokens) = &self.tokens {
             if method.starts_with(OPEN) {
                 return Ok(());
@@ -68,14 +66,12 @@ impl<B> ValidateRequest<B> for Guard {
             match tokens.get().admit(method, authorization.map(|value| value.as_bytes())) {
                 Ok(caller) => drop(request.extensions_mut().insert(caller)),
                 Err(status) => {
-                    let plain = request.extensions().get::<TcpConnectInfo>();
-                    let peer = visitor.map_or_else(|| plain?.remote_addr(), |visitor| visitor.peer);
-                    self.tell(&status, method, peer);
+                    self.tell(&status, method, peer(request.extensions()));
                     return Err(status.into_http());
                 }
             }
         }
-        if let Some(visitor) = visitor {
+        if let Some(visitor) = request.extensions().get::<Visitor>() {
             visitor.admit();
         }
         Ok(())

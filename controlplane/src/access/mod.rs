@@ -9,7 +9,7 @@ mod tls;
 mod tokens;
 
 pub(crate) use guard::Guard;
-pub(crate) use tls::{Identity, Visitor, connections};
+pub(crate) use tls::{Identity, connections, peer};
 pub(crate) use tokens::Caller;
 pub use tokens::{Role, token_entry};
 

@@ -1,6 +1,7 @@
 //! The control plane's own certificate, and connections by TLS, of which no stranger holds many or any for long.
 
 use super::renewed::{OfFiles, Renewed};
+use http::Extensions;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,7 +22,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// A client that is not done by then is no client. Data planes wait a little longer, and then come again.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -117,7 +118,7 @@ async fn shake(stream: TcpStream, acceptor: TlsAcceptor, arrived: mpsc::Sender<i
 /// Who is at the other end of a connection; in the extensions of its requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
-    pub(crate) peer: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     admitted: Arc<AtomicBool>,
 }
 
@@ -126,6 +127,12 @@ impl Visitor {
     pub(super) fn admit(&self) {
         self.admitted.store(true, Ordering::Relaxed);
     }
+}
+
+/// The other end of the connection that a request came by, with or without TLS.
+pub(crate) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    let by_tls = extensions.get().and_then(|visitor: &Visitor| visitor.peer);
+    by_tls.or_else(|| extensions.get::<TcpConnectInfo>()?.remote_addr())
 }
 
 /// A connection by TLS that ends if nothing is admitted on it.

@@ -4,11 +4,11 @@
 //! from it, and no need of a slow hash; and looking a hash up tells by its time nothing about the token.
 
 use super::renewed::OfFiles;
+use crate::digest::sha256_hex;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
-use tonic::Status;
+use tonic::{Request, Status};
 
 /// Calls that change nothing. What a viewer may is listed, so that a new call is none of it.
 const READS: [&str; 6] = ["WatchRollout", "GetConfig", "GetStatus", "ListVersions", "Ask", "WatchRequests"];
@@ -18,8 +18,15 @@ const READS: [&str; 6] = ["WatchRollout", "GetConfig", "GetStatus", "ListVersion
 pub(crate) struct Caller {
     pub(crate) name: String,
     role: Role,
-    /// Of the token.
-    sha256: [u8; 32],
+    /// Of the token, as [`sha256_hex`] writes it.
+    sha256: String,
+}
+
+impl Caller {
+    /// Who has made the call; nobody in particular where there are no tokens.
+    pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
 }
 
 /// What somebody may.
@@ -76,15 +83,15 @@ struct Entry {
 
 /// A line for the file's list, by which the token is known there.
 pub fn token_entry(name: &str, role: Role, token: &str) -> String {
-    let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = sha256_hex(token.as_bytes());
     // a string of JSON is one of YAML, whatever is in it
     let name = serde_json::Value::from(name);
-    format!("  - {{name: {name}, role: {role}, sha256: {hash}}}")
+    format!("  - {{name: {name}, role: {role}, sha256: {sha256}}}")
 }
 
 /// Whom each token belongs to, by its SHA-256.
 #[derive(Debug)]
-pub(crate) struct Tokens(HashMap<[u8; 32], Caller>);
+pub(crate) struct Tokens(HashMap<String, Caller>);
 
 impl OfFiles for Tokens {
     fn read(contents: &[Vec<u8>]) -> Result<Self, String> {
@@ -93,29 +100,22 @@ impl OfFiles for Tokens {
         let File { tokens } = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         let mut known = HashMap::with_capacity(tokens.len());
         for Entry { name, role, sha256 } in tokens {
-            let hash = digits(&sha256).ok_or_else(|| {
-                format!("the sha256 of {name} is not 64 hexadecimal digits: `printf %s TOKEN | sha256sum` makes one")
-            })?;
+            if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!(
+                    "the sha256 of {name} is not 64 hexadecimal digits: `printf %s TOKEN | sha256sum` makes one"
+                ));
+            }
+            let sha256 = sha256.to_ascii_lowercase();
             if name.is_empty() || name.chars().any(char::is_control) {
                 return Err(format!("{name:?} is no name"));
             }
-            if let Some(other) = known.insert(hash, Caller { name: name.clone(), role, sha256: hash }) {
+            let caller = Caller { name: name.clone(), role, sha256: sha256.clone() };
+            if let Some(other) = known.insert(sha256, caller) {
                 return Err(format!("{} and {name} have the same token", other.name));
             }
         }
         Ok(Self(known))
     }
-}
-
-fn digits(hex: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if hex.len() != 2 * hash.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 impl Tokens {
@@ -136,10 +136,7 @@ impl Tokens {
             // RFC 9110 §11.1: a scheme is the same in capitals
             scheme.eq_ignore_ascii_case(b"bearer ")
         });
-        let caller = token.and_then(|(_, token)| {
-            let hash: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
-            self.0.get(&hash)
-        });
+        let caller = token.and_then(|(_, token)| self.0.get(&sha256_hex(token.trim_ascii())));
         let caller = caller.ok_or_else(|| Status::unauthenticated("the token is not known here"))?;
         if caller.role.may(method) {
             return Ok(caller.clone());
