@@ -35,7 +35,7 @@ pub struct Contexts {
 pub struct Context {
     /// `http://host:port` or `https://host:port` of the control plane.
     pub endpoint: String,
-    /// Authorities in PEM; like the next one as seen from the directory of this file.
+    /// Authorities in PEM; like the next one, written as seen from the directory of the file.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// Holds the token.
@@ -60,8 +60,14 @@ impl Contexts {
                 return Err(Failure::usage(format_args!("cannot read {}: {error}", path.display())));
             }
         };
-        serde_yaml::from_str(&text)
-            .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
+        let mut contexts: Self = serde_yaml::from_str(&text)
+            .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+        for Context { ca, token_file, .. } in contexts.contexts.values_mut() {
+            for file in ca.iter_mut().chain(token_file) {
+                *file = path.with_file_name(&*file);
+            }
+        }
+        Ok(contexts)
     }
 
     fn named(&self, name: &str) -> Result<Context, Failure> {
@@ -141,8 +147,6 @@ impl Named {
 
     fn by_context(contexts: &Contexts, name: &str) -> Result<Self, Failure> {
         let Context { endpoint, ca, token_file } = contexts.named(name)?;
-        let beside = |file: PathBuf| path().map_or(file.clone(), |path| path.with_file_name(file));
-        let (ca, token_file) = (ca.map(beside), token_file.map(beside));
         Ok(Self { endpoint, ca, token_file, is_context: true })
     }
 }

@@ -161,12 +161,17 @@ impl Fleet {
         format!("{scheme}://127.0.0.1:{}", self.control_port.port)
     }
 
-    /// A client of the Admin API.
-    pub async fn admin(&self) -> anyhow::Result<AdminClient<InterceptedService<Channel, Bearer>>> {
+    /// A connection to the control plane.
+    pub async fn channel(&self) -> anyhow::Result<Channel> {
         let ca = self.guard.as_ref().map(Guard::ca);
         let access = Access { url: Access::parse(&self.endpoint())?, ca };
+        Ok(access.endpoint()?.connect().await?)
+    }
+
+    /// A client of the Admin API.
+    pub async fn admin(&self) -> anyhow::Result<AdminClient<InterceptedService<Channel, Bearer>>> {
         let token = self.guard.as_ref().map(|guard| Token::read(&guard.token_file("alice"))).transpose()?;
-        let client = AdminClient::with_interceptor(access.endpoint()?.connect().await?, Bearer(token));
+        let client = AdminClient::with_interceptor(self.channel().await?, Bearer(token));
         Ok(client.max_decoding_message_size(64 << 20).max_encoding_message_size(64 << 20))
     }
 

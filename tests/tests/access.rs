@@ -1,6 +1,6 @@
 //! A control plane that other machines reach: TLS, tokens, and what each of them is good for.
 
-use proto::access::{Access, Bearer, Token};
+use proto::access::{Bearer, Token};
 use proto::v1::WatchRequestsRequest;
 use proto::v1::admin_client::AdminClient;
 use serde_json::Value;
@@ -16,18 +16,11 @@ use tests::wait::{eventually, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
-use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 async fn guarded(upstream: &Upstream) -> Fleet {
     let setup = Setup { guarded: true, ..Setup::default() };
     Fleet::start_with(setup, |port| config::forward_all(port, upstream.address())).await
-}
-
-async fn channel(fleet: &Fleet) -> Channel {
-    let url = Access::parse(&fleet.endpoint()).expect("a URL");
-    let access = Access { url, ca: Some(fleet.guard().ca()) };
-    access.endpoint().expect("an endpoint").connect().await.expect("a connection")
 }
 
 async fn authors(fleet: &Fleet) -> Vec<Value> {
@@ -72,7 +65,7 @@ async fn who_shows_no_token_or_trusts_nobody_is_told_what_is_missing() {
         refused.stderr.contains("wants a token") && refused.stderr.contains("GATEWAYCTL_TOKEN"),
         "{refused:?}"
     );
-    HealthClient::new(channel(&fleet).await)
+    HealthClient::new(fleet.channel().await.expect("a connection"))
         .check(HealthCheckRequest::default())
         .await
         .expect("health is told to everybody");
@@ -156,7 +149,8 @@ async fn a_token_that_is_taken_away_ends_what_it_began() {
     let mut fleet = guarded(&upstream).await;
     let tokens = std::fs::read_to_string(fleet.guard().tokens()).expect("the tokens");
     let token = Token::read(&fleet.guard().token_file("wall")).expect("a token");
-    let mut wall = AdminClient::with_interceptor(channel(&fleet).await, Bearer(Some(token)));
+    let mut wall =
+        AdminClient::with_interceptor(fleet.channel().await.expect("a connection"), Bearer(Some(token)));
     let watching = wall.watch_requests(WatchRequestsRequest::default()).await;
     let mut events = watching.expect("a viewer may").into_inner();
     fleet.guard().write_tokens(&tokens.replace("viewer", "operator").replace("data-plane", "viewer"));
